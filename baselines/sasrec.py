@@ -1,0 +1,68 @@
+"""SASRec: self-attentive sequential recommendation over item ids.
+
+Source: Kang & McAuley, ICDM 2018 (arXiv:1808.09781), in the form that the paper's table uses (RecBole's): full softmax
+over the catalogue instead of one sampled negative, post-norm blocks. Hyper-parameters: UniSRec's `run_baseline`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from benchmark.batches import Batch
+from benchmark.layers import SequenceEncoder, initialise
+from benchmark.method import Material, Method, Model
+from benchmark.softmax import linear_cross_entropy
+
+
+@dataclass(frozen=True, kw_only=True)
+class SASRecConfig:
+    width: int = 300
+    """Width of item vectors and hidden states."""
+    layers: int = 2
+    heads: int = 2
+    inner: int = 256
+    """Width inside the feed-forward layers."""
+    dropout: float = 0.5
+    attention_dropout: float = 0.5
+
+
+class SASRec(Model):
+    """s = Transformer(e_i + p); the score of an item is its dot product with s, from one tied table."""
+
+    def __init__(self, config: SASRecConfig, material: Material) -> None:
+        super().__init__()
+        self.item_table = nn.Embedding(material.n_items, config.width)
+        self.encoder = SequenceEncoder(
+            width=config.width,
+            layers=config.layers,
+            heads=config.heads,
+            inner=config.inner,
+            dropout=config.dropout,
+            attention_dropout=config.attention_dropout,
+        )
+        self.apply(initialise)
+
+    def items(self) -> Tensor:
+        return self.item_table.weight
+
+    def users(self, batch: Batch, items_ND: Tensor) -> Tensor:
+        return self.encoder(items_ND[batch.items_BL], batch)
+
+    def loss(self, batch: Batch) -> Tensor:
+        items_ND = self.items()
+        return linear_cross_entropy(self.users(batch, items_ND), items_ND, batch.targets_T)
+
+
+METHODS = (
+    Method(
+        name="SASRec",
+        family="id",
+        role="paper",
+        version=1,
+        paper="Kang & McAuley, ICDM 2018, arXiv:1808.09781",
+        config=SASRecConfig,
+        build=SASRec,
+    ),
+)

@@ -1,0 +1,35 @@
+"""The one exception a user may cause, and helpers to name the nearest right word."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class InputError(Exception):
+    """Input that cannot be used: says what is wrong, where, and what to do.
+
+    The command line prints the message without a traceback and exits with code 2.
+    """
+
+
+class IncompatibleRuns(InputError):
+    """Runs that must not stand in one table, for example of two versions of a data set."""
+
+
+def at(path: Path | str, line: int | None = None) -> str:
+    """``file:line`` as editors understand it."""
+    return f"{path}:{line}" if line is not None else str(path)
+
+
+def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> InputError:
+    """An error for a name that does not exist, with the nearest one that does."""
+    known = sorted(known)
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    lowered = {candidate.lower(): candidate for candidate in known}
+    if not nearest and name.lower() in lowered:
+        nearest = [lowered[name.lower()]]
+    hint = f"; did you mean '{nearest[0]}'?" if nearest else f"; known: {', '.join(known) or 'none'}"
+    prefix = f"{where}: " if where else ""
+    return InputError(f"{prefix}unknown {kind} '{name}'{hint}")

@@ -1,0 +1,82 @@
+"""JSON and Parquet files that appear complete or not at all, and that are read with errors which name them."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ValidationError
+
+from benchmark.errors import InputError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def sibling(path: Path) -> Path:
+    """A hidden name beside ``path`` that no one else uses, so that renaming stays inside one file system."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file, and the folders above it, in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = sibling(path)
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_model(path: Path, model: BaseModel) -> None:
+    """Write a model as indented JSON in one step; raises ValueError for a number that is not finite."""
+    content = json.dumps(model.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(path, f"{content}\n")
+
+
+def read_model(path: Path, model: type[Model]) -> Model:
+    """Read what `write_model` wrote; raises InputError naming the file and the key."""
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror}); delete what is left and run again") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = "".join(f"{part}." for part in first["loc"]).removesuffix(".")
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        problem = f"{place}: {first['msg']}" if place else first["msg"]
+        raise InputError(f"{path}: {problem}{more}; delete it and run again") from error
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file, and the folders above it, in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = sibling(path)
+    try:
+        pq.write_table(table, temporary, compression="zstd")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_table(path: Path, columns: Mapping[str, pa.DataType]) -> pa.Table:
+    """Read a Parquet file of exactly these columns without empty cells; raises InputError naming the file."""
+    try:
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: can't be read ({error}); delete it and run again") from error
+    found = {name: table.schema.field(name).type for name in table.column_names}
+    if found != dict(columns):
+        expected, has = (", ".join(f"{name} {kind}" for name, kind in kinds.items()) for kinds in (columns, found))
+        raise InputError(f"{path}: the columns are [{has}], expected [{expected}]; delete it and run again")
+    for name in columns:
+        if table[name].null_count:
+            raise InputError(f"{path}: column {name} has empty cells; delete it and run again")
+    return table

@@ -1,0 +1,192 @@
+"""RecBole atomic files, in and out: ``NAME.inter`` and ``NAME.item``, tab-separated, with typed headers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.domain import Domain
+from benchmark.errors import InputError, at
+from benchmark.formats.interactions import Ties, check_texts, logger, tie_key, time_order, to_sequences
+from benchmark.formats.lines import read_lines, write_lines
+from benchmark.formats.unisrec import one_field, one_line
+
+TEXT_COLUMNS = ("title", "text", "categories", "category", "brand", "description")
+"""Columns of an item file that make its text unless others are named, joined in this order."""
+
+IGNORED = frozenset({"rating"})
+"""Known columns of an interaction file that sequences do not need."""
+
+
+def read_atomic(
+    interactions: Path,
+    items: Path,
+    *,
+    name: str,
+    text: Sequence[str] | None = None,
+    ties: Ties = "hash",
+    positions: bool = False,
+) -> Domain:
+    """A domain from ``.inter`` (user_id, item_id, timestamp, optionally cluster) and ``.item`` files, plain or .gz.
+
+    text: columns of the item file to join by a space; the others are then ignored. None takes `TEXT_COLUMNS` and
+    refuses any other column.
+    ties: order inside equal times of a user; by default SHA-256 of user, item and raw line.
+    positions: ``timestamp`` only counts positions, so the domain gets no timestamps.
+
+    Users are in order of first appearance; items in the order of the item file, which is the catalogue: its items
+    are candidates even where nobody took them. Raises InputError with file:line.
+    """
+    item_ids, texts = _read_items(items, text)
+    for warning in check_texts(texts, items):
+        logger.warning(warning)
+    row_of = {raw: row for row, raw in enumerate(item_ids)}
+
+    user_rows: dict[str, int] = {}
+    users: list[int] = []
+    taken: list[int] = []
+    times: list[float] = []
+    lines: list[str] = []
+    clusters: dict[int, str] = {}
+    for line, fields, raw in _read_rows(interactions, {"user_id", "item_id", "timestamp"}, IGNORED | {"cluster"}):
+        where = at(interactions, line)
+        item = row_of.get(fields["item_id"])
+        if item is None:
+            raise InputError(f"{where}: item '{fields['item_id']}' is not in {items}; add it there or remove the line")
+        user = user_rows.setdefault(fields["user_id"], len(user_rows))
+        if clusters.setdefault(user, fields.get("cluster", "")) != fields.get("cluster", ""):
+            raise InputError(f"{where}: user '{fields['user_id']}' is in two clusters; each user belongs to one")
+        users.append(user)
+        taken.append(item)
+        times.append(_time(fields["timestamp"], where))
+        lines.append(raw)
+    if not users:
+        raise InputError(f"{interactions}: no interactions; expected lines below the header")
+
+    user_ids = tuple(user_rows)
+    user_column, item_column, time_column = np.array(users), np.array(taken), np.array(times)
+
+    def key(row: int) -> int:
+        return tie_key(user_ids[users[row]], item_ids[taken[row]], lines[row])
+
+    order = time_order(user_column, time_column, key if ties == "hash" else None)
+    return Domain(
+        name=name,
+        sequences=to_sequences(user_column, item_column, order, len(user_ids)),
+        item_ids=item_ids,
+        user_ids=user_ids,
+        texts=texts,
+        timestamps=None if positions else np.floor(time_column[order]).astype(np.int64),
+        clusters=_numbered([clusters[user] for user in range(len(user_ids))]),
+    )
+
+
+def _time(value: str, where: str) -> float:
+    try:
+        time = float(value)
+    except ValueError:
+        time = math.nan
+    if not math.isfinite(time):
+        raise InputError(f"{where}: the timestamp {value!r} is not a finite number; give seconds since 1970")
+    return time
+
+
+def _numbered(clusters: list[str]) -> np.ndarray | None:
+    """Cluster numbers in order of first appearance; None where the file names no clusters."""
+    if not any(clusters):
+        return None
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters], np.int32)
+
+
+def _read_items(path: Path, text: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if text is None:
+        rows = _read_rows(path, {"item_id"}, frozenset(TEXT_COLUMNS))
+        joined: Sequence[str] = TEXT_COLUMNS
+    else:
+        rows = _read_rows(path, {"item_id", *text}, None)
+        joined = text
+    texts: dict[str, str] = {}
+    for line, fields, _ in rows:
+        raw = fields["item_id"]
+        if raw in texts:
+            raise InputError(f"{at(path, line)}: item '{raw}' occurs a second time; each item needs one line")
+        texts[raw] = " ".join(filter(None, (fields.get(column, "").strip() for column in joined)))
+    if not texts:
+        raise InputError(f"{path}: no items; expected lines below the header")
+    return tuple(texts), tuple(texts.values())
+
+
+def _read_rows(
+    path: Path, required: set[str], optional: frozenset[str] | None
+) -> Iterator[tuple[int, dict[str, str], str]]:
+    """Line number, fields by column name without its type, and raw line; ``optional`` None takes any column."""
+    columns: list[str] = []
+    for line, raw in read_lines(path):
+        fields = raw.split("\t")
+        if line == 1:
+            columns = _header(path, fields, required, optional)
+            continue
+        if len(fields) != len(columns):
+            raise InputError(
+                f"{at(path, line)}: expected {len(columns)} columns separated by tabs ({', '.join(columns)}), "
+                f"found {len(fields)}"
+            )
+        row = dict(zip(columns, fields, strict=True))
+        for column in required & {"user_id", "item_id"}:
+            if not row[column]:
+                raise InputError(f"{at(path, line)}: empty {column}; remove the line or name it")
+        yield line, row, raw
+    if not columns:
+        raise InputError(f"{path}: empty file; expected a header such as 'user_id:token<TAB>item_id:token'")
+
+
+def _header(path: Path, fields: list[str], required: set[str], optional: frozenset[str] | None) -> list[str]:
+    untyped = [field for field in fields if field.rpartition(":")[2] not in ("token", "token_seq", "float", "float_seq")]
+    if untyped:
+        raise InputError(
+            f"{at(path, 1)}: the header has no type for {', '.join(map(repr, untyped))}; "
+            f"write 'user_id:token', 'timestamp:float', 'title:token_seq' and so on"
+        )
+    columns = [field.rpartition(":")[0] for field in fields]
+    missing = required - set(columns)
+    if missing:
+        raise InputError(
+            f"{at(path, 1)}: no column {', '.join(map(repr, sorted(missing)))}; the file has {', '.join(columns)}"
+        )
+    strange = set() if optional is None else set(columns) - required - optional
+    if strange:
+        raise InputError(
+            f"{at(path, 1)}: unknown column {', '.join(map(repr, sorted(strange)))}; "
+            f"read are {', '.join(sorted(required | (optional or set())))}: remove it, or name the text columns to use"
+        )
+    if len(set(columns)) != len(columns):
+        raise InputError(f"{at(path, 1)}: a column occurs twice: {', '.join(columns)}")
+    return columns
+
+
+def write_atomic(domain: Domain, folder: Path) -> None:
+    """Write ``<domain name>.inter`` and ``.item`` into ``folder``.
+
+    ``timestamp`` is the position in the sequence where the domain has no times. Lines are in the order of the
+    sequences, so that reading with ``ties="line-order"`` gives the same domain. Tabs and line breaks inside a text
+    become spaces.
+    """
+    items = (f"{one_field(raw)}\t{one_line(text)}" for raw, text in zip(domain.item_ids, domain.texts, strict=True))
+    write_lines(folder / f"{domain.name}.item", ["item_id:token\ttitle:token_seq", *items])
+    header = "user_id:token\titem_id:token\ttimestamp:float"
+    write_lines(
+        folder / f"{domain.name}.inter", [header + ("\tcluster:token" if domain.clusters is not None else ""), *_inter(domain)]
+    )
+
+
+def _inter(domain: Domain) -> Iterator[str]:
+    for user, raw in enumerate(domain.user_ids):
+        start = int(domain.sequences.offsets[user])
+        end = "" if domain.clusters is None else f"\t{domain.clusters[user]}"
+        for position, item in enumerate(domain.sequences[user].tolist()):
+            time = position if domain.timestamps is None else int(domain.timestamps[start + position])
+            yield f"{one_field(raw)}\t{domain.item_ids[item]}\t{time}{end}"

@@ -1,0 +1,61 @@
+"""What is to be run: frozen jobs with keys that are a function of everything the outcome depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+PROTOCOL = 1
+"""Raised when splitting, ranking or selection change what a run would store."""
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of a value's canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def derive_seed(*parts: object) -> int:
+    """A seed in [0, 2**63) from all it depends on, for example (job seed, 'dropout', epoch)."""
+    text = "\x1f".join(map(str, parts))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretraining:
+    """A pre-training artefact that jobs may share."""
+
+    family: str
+    """What is pre-trained, for example ``UniSRec``."""
+    version: int
+    sources: tuple[str, ...]
+    encoder: str
+    config: Mapping[str, Any]
+    epochs: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run: (target, setting, method, seed, sources) and the configuration it is run under."""
+
+    suite: str
+    target: str
+    method: str
+    version: int
+    """The method's version, raised whenever its outcomes change."""
+    seed: int
+    setting: str = "full"
+    track: str = "paper"
+    sources: tuple[str, ...] = ()
+    encoder: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Resolved hyper-parameters of the model."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Resolved settings of the training loop; empty for methods that are not trained."""
+    pretraining: Pretraining | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return json.loads(json.dumps(asdict(self)))

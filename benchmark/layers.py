@@ -1,0 +1,140 @@
+"""The Transformer that the sequential models share, over packed rows.
+
+Source: SASRec (arXiv:1808.09781) as RecBole configures it, which is what UniSRec builds on: learned positions,
+post-layer-norm blocks, GELU, dropout on hidden states and attention weights.
+
+Legend: B rows, L tokens a row, D width, H heads, K width of a head, T asked positions, N items.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.batches import MAX_LENGTH, Batch
+
+INITIAL_STD = 0.02
+"""Standard deviation of initial weights (RecBole's ``initializer_range``)."""
+EPSILON = 1e-12
+"""Layer norm's epsilon (RecBole's ``layer_norm_eps``)."""
+
+
+class _Drop(torch.autograd.Function):
+    """Dropout from raw random bits: one byte an element, far cheaper than a Bernoulli draw each."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, threshold: int) -> Tensor:  # noqa: ANN001
+        bits = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device).random_(-(2**63), None)
+        keep = bits.view(torch.uint8)[: x.numel()].view(x.shape) >= threshold
+        scale_by = keep.to(x.dtype).mul_(256 / (256 - threshold))
+        ctx.save_for_backward(scale_by)
+        return x * scale_by
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN001
+        (scale_by,) = ctx.saved_tensors
+        return gradient * scale_by, None
+
+
+class Dropout(nn.Module):
+    """Inverted dropout. The probability is rounded to a multiple of 1/256 (0.5 is exact, 0.2 becomes 0.199)."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"dropout probability {p} is not in [0, 1)")
+        self.threshold = round(p * 256)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Drop.apply(x, self.threshold) if self.training and self.threshold else x  # type: ignore[return-value]
+
+    def extra_repr(self) -> str:
+        return f"p={self.threshold / 256:g}"
+
+
+def visible(batch: Batch, *, causal: bool = True) -> Tensor:
+    """Who may look at whom, bool [B, 1, L, L]: inside a history, and for a causal model only backwards."""
+    same_BLL = batch.segments_BL[:, :, None] == batch.segments_BL[:, None, :]
+    if causal:
+        length = same_BLL.shape[-1]
+        same_BLL &= torch.ones(length, length, dtype=torch.bool, device=same_BLL.device).tril()
+    return same_BLL[:, None]
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with dropout on its weights; returns the mixed values before residual and norm."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not divisible by {heads} heads")
+        self.heads = heads
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x_BLD: Tensor, visible_B1LL: Tensor) -> Tensor:
+        b, length, width = x_BLD.shape
+        qkv = self.query_key_value(x_BLD).view(b, length, 3, self.heads, width // self.heads)
+        q_BHLK, k_BHLK, v_BHLK = qkv.permute(2, 0, 3, 1, 4)
+        scores_BHLL = q_BHLK @ k_BHLK.transpose(-1, -2) / math.sqrt(width // self.heads)
+        weights_BHLL = scores_BHLL.masked_fill(~visible_B1LL, -torch.inf).softmax(-1)
+        mixed_BHLK = self.dropout(weights_BHLL).to(v_BHLK.dtype) @ v_BHLK
+        return mixed_BHLK.transpose(1, 2).reshape(b, length, width)
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each followed by dropout, residual and layer norm (post-norm)."""
+
+    def __init__(self, width: int, heads: int, inner: int, dropout: float, attention_dropout: float) -> None:
+        super().__init__()
+        self.attention = SelfAttention(width, heads, attention_dropout)
+        self.project = nn.Linear(width, width)
+        self.attention_norm = nn.LayerNorm(width, eps=EPSILON)
+        self.expand = nn.Linear(width, inner)
+        self.contract = nn.Linear(inner, width)
+        self.feed_forward_norm = nn.LayerNorm(width, eps=EPSILON)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x_BLD: Tensor, visible_B1LL: Tensor, at_T: Tensor | None = None) -> Tensor:
+        """States of all positions [B, L, D], or of the asked ones only [T, D]."""
+        mixed, residual = self.attention(x_BLD, visible_B1LL), x_BLD
+        if at_T is not None:
+            mixed, residual = mixed.flatten(0, 1)[at_T], residual.flatten(0, 1)[at_T]
+        x = self.attention_norm(residual + self.dropout(self.project(mixed)))
+        return self.feed_forward_norm(x + self.dropout(self.contract(F.gelu(self.expand(x)))))
+
+
+class SequenceEncoder(nn.Module):
+    """Positions, input norm and a stack of blocks: from item vectors to the state at each asked position."""
+
+    def __init__(
+        self, *, width: int, layers: int, heads: int, inner: int, dropout: float, attention_dropout: float
+    ) -> None:
+        super().__init__()
+        self.positions = nn.Embedding(MAX_LENGTH, width)
+        self.input_norm = nn.LayerNorm(width, eps=EPSILON)
+        self.dropout = Dropout(dropout)
+        self.blocks = nn.ModuleList(Block(width, heads, inner, dropout, attention_dropout) for _ in range(layers))
+
+    def forward(self, x_BLD: Tensor, batch: Batch, *, causal: bool = True) -> Tensor:
+        """Sequence vectors s at ``batch.at_T``, [T, D]."""
+        x_BLD = self.dropout(self.input_norm(x_BLD + self.positions(batch.positions_BL)))
+        mask = visible(batch, causal=causal)
+        *first, last = self.blocks
+        for block in first:
+            x_BLD = block(x_BLD, mask)
+        return last(x_BLD, mask, batch.at_T)
+
+
+def initialise(module: nn.Module) -> None:
+    """Normal weights of `INITIAL_STD`, zero biases, identity layer norms; use with ``model.apply``.
+
+    Call it before frozen tables (item texts) are attached: a table drawn over is a table lost.
+    """
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=INITIAL_STD)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

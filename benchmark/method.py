@@ -1,0 +1,197 @@
+"""The contract that a method meets, and the registry of methods.
+
+A method is built from what the target lets it see (`Material`). What it builds either ranks at once (`Scorer`, for
+methods that only count) or is a `Model`, trained by the suite's one loop.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from benchmark.batches import Batch
+from benchmark.domain import Sequences
+from benchmark.errors import InputError, unknown
+
+Need = Literal["text", "sources", "taxonomy"]
+Role = Literal["paper", "replica", "control", "row"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Material:
+    """What a method may see of a target: training sequences and item contents, never a held-out item."""
+
+    n_items: int
+    train: Sequences
+    text: NDArray[np.float32] | None = None
+    """Encoded item texts, [n_items, width]; present where the method needs text."""
+    taxonomy: tuple[tuple[str, ...], ...] | None = None
+    pretrained: Mapping[str, Tensor] | None = None
+    """Weights of the pre-training artefact, float32; present where the method names one."""
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Ranks without training, or whose scores are no product of two vectors."""
+
+    def scores(self, histories: Sequences) -> Tensor:
+        """Score of every item after each history, [n_histories, n_items], higher is better."""
+        ...
+
+
+class Model(nn.Module):
+    """A trained method: scores are ``users @ candidates.T``.
+
+    The training loop draws batches of whole packed sequences and calls `loss`; ranking calls `items` once, then
+    `candidates` and, batch by batch, `users`, in evaluation mode.
+    """
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Mean training loss over the batch's asked positions, a scalar."""
+        raise NotImplementedError
+
+    def items(self) -> Tensor:
+        """Item vectors as the sequence encoder reads them, [N, D]."""
+        raise NotImplementedError
+
+    def candidates(self, items_ND: Tensor) -> Tensor:
+        """Item vectors as scores see them, [N, K]."""
+        return items_ND
+
+    def users(self, batch: Batch, items_ND: Tensor) -> Tensor:
+        """User vectors at the batch's asked positions, [T, K]. ``items_ND`` is what `items` just returned."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoConfig:
+    """Configuration of a method that has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingFamily:
+    """What can be pre-trained once and shared by several methods."""
+
+    name: str
+    version: int
+    config: Callable[..., Any]
+    """Frozen dataclass of its hyper-parameters."""
+    build: Callable[..., Model]
+    """``build(config, text [N, F], noisy_text [N, F] | None)`` over the items of all sources."""
+    paper: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A registry entry."""
+
+    name: str
+    family: str
+    """How the method knows an item: ``id``, ``text``, ``text+id``, ``counts``."""
+    role: Role
+    version: int
+    """Raised whenever the method's outcomes change; part of a run's key."""
+    paper: str
+    """Where the method is defined."""
+    build: Callable[[Any, Material], Model | Scorer]
+    """``build(config, material)``; called with torch's generator seeded."""
+    config: type = NoConfig
+    """Frozen dataclass of hyper-parameters; its defaults are the method's."""
+    needs: frozenset[Need] = frozenset()
+    pretraining: str | None = None
+    """Name of the `PretrainingFamily` whose weights it starts from."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the training loop in which the method differs from the suite."""
+    note: str = ""
+
+    def configure(self, overrides: Mapping[str, Any], where: str = "") -> Any:
+        """The method's configuration with some fields changed; raises InputError for unknown or ill-typed ones."""
+        return configure(self.config, overrides, where or f"method '{self.name}'")
+
+
+def configure(config: type, overrides: Mapping[str, Any], where: str) -> Any:
+    """``config(**overrides)`` with errors that name the key and the nearest right one."""
+    default = config()
+    known = {entry.name: getattr(default, entry.name) for entry in fields(default)}
+    for key, value in overrides.items():
+        if key not in known:
+            raise unknown("key", key, known, where)
+        wanted = type(known[key])
+        if wanted is float and type(value) is int:
+            continue
+        if known[key] is not None and type(value) is not wanted:
+            raise InputError(f"{where}: '{key}' is {value!r}, expected a {wanted.__name__}")
+    try:
+        return replace(default, **{k: float(v) if type(known[k]) is float else v for k, v in overrides.items()})
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+BUILT_IN = ("baselines", "unisrec")
+"""Packages of this distribution that offer ``METHODS`` and ``FAMILIES``."""
+ENTRY_POINTS = "transrec.methods"
+"""Group under which other distributions offer theirs: each entry is a `Method` or a `PretrainingFamily`."""
+
+
+@dataclass(frozen=True)
+class Registry:
+    methods: Mapping[str, Method]
+    families: Mapping[str, PretrainingFamily]
+
+    def method(self, name: str, where: str = "") -> Method:
+        if name not in self.methods:
+            raise unknown("method", name, self.methods, where)
+        return self.methods[name]
+
+    def family(self, name: str) -> PretrainingFamily:
+        if name not in self.families:
+            raise unknown("pre-training", name, self.families)
+        return self.families[name]
+
+
+def load_plugin(name: str) -> Iterable[Method | PretrainingFamily]:
+    """The entries behind ``module:Name``, one entry or several. Raises InputError if there are none."""
+    module_name, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"--plugin {name}: {error}; expected module:Name, importable from here") from error
+    entries = found if isinstance(found, tuple | list) else (found,)
+    for entry in entries:
+        if not isinstance(entry, Method | PretrainingFamily):
+            raise InputError(f"--plugin {name}: {entry!r} is no Method or PretrainingFamily")
+    return entries
+
+
+@cache
+def registry(plugins: tuple[str, ...] = ()) -> Registry:
+    """All methods: the suite's own, those of installed distributions, and ``--plugin``s."""
+    entries: list[Method | PretrainingFamily] = []
+    for package in map(importlib.import_module, BUILT_IN):
+        entries += [*package.METHODS, *getattr(package, "FAMILIES", ())]
+    for point in entry_points(group=ENTRY_POINTS):
+        entries += load_plugin(point.value)
+    for plugin in plugins:
+        entries += load_plugin(plugin)
+    methods: dict[str, Method] = {}
+    families: dict[str, PretrainingFamily] = {}
+    for entry in entries:
+        table: dict[str, Any] = methods if isinstance(entry, Method) else families
+        if entry.name in table:
+            raise InputError(f"two registered entries are named '{entry.name}'; rename one of them")
+        table[entry.name] = entry
+    return Registry(methods, families)
+
+
+def seeded(seed: int) -> None:
+    """Seed torch's generator, from which initial weights and dropout are drawn."""
+    torch.manual_seed(seed)

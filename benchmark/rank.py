@@ -1,0 +1,76 @@
+"""From scores to ranks: how many items scored above the held-out one, and how many exactly as high.
+
+No sort, no top-k, no sampled candidates: every item of the target counts (Krichene & Rendle, KDD 2020, on why).
+Legend: U users of a chunk, N items, K width of a vector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmark.batches import history_batches
+from benchmark.method import Model, Scorer
+from benchmark.splits import HeldOut
+
+CHUNK_SCORES = 8_000_000
+"""Scores held at a time: 32 MB in float32, whatever the number of users."""
+
+
+class NotFinite(ArithmeticError):
+    """A model gave scores that are not finite: no comparison with them means anything."""
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """Per user, int32 [n_users]: items scored strictly above the held-out item, and other items scored the same."""
+
+    greater: NDArray[np.int32]
+    equal: NDArray[np.int32]
+
+
+def count(scores_UN: Tensor, targets_U: Tensor) -> tuple[Tensor, Tensor]:
+    """(greater, equal) of each row's target, int64 [U]; ``equal`` does not count the target itself."""
+    target_U1 = scores_UN.gather(1, targets_U[:, None])
+    if not torch.isfinite(target_U1).all() or torch.isnan(scores_UN.sum()):
+        raise NotFinite("scores are not finite: the model has diverged or returns NaN")
+    greater_U = (scores_UN > target_U1).sum(1)
+    return greater_U, (scores_UN >= target_U1).sum(1) - greater_U - 1
+
+
+def rank(method: Model | Scorer, held_out: HeldOut, n_items: int, device: torch.device | None = None) -> Ranks:
+    """Rank each user's held-out item against all ``n_items``, in float32 (in the scorer's own type for counts).
+
+    Raises NotFinite where scores are not finite.
+    """
+    greater = np.empty(len(held_out.targets), np.int32)
+    equal = np.empty(len(held_out.targets), np.int32)
+    device = device or torch.device("cpu")
+    rows = max(1, CHUNK_SCORES // n_items)
+
+    def store(users: NDArray[np.int64], scores_UN: Tensor) -> None:
+        targets_U = torch.from_numpy(held_out.targets[users].astype(np.int64)).to(device)
+        above_U, same_U = count(scores_UN, targets_U)
+        greater[users], equal[users] = above_U.cpu().numpy(), same_U.cpu().numpy()
+
+    if not isinstance(method, Model):
+        for users in np.split(np.arange(len(greater)), range(rows, len(greater), rows)):
+            store(users, method.scores(held_out.histories.take(users)).to(device))
+        return Ranks(greater, equal)
+
+    was_training = method.training
+    method.eval()
+    with torch.no_grad():
+        items_ND = method.items()
+        candidates_NK = method.candidates(items_ND).float()
+        for users, batch in history_batches(held_out.histories):
+            vectors_TK = method.users(batch.to(device), items_ND).float()
+            for begin in range(0, len(users), rows):
+                chunk = slice(begin, begin + rows)
+                store(users[chunk], vectors_TK[chunk] @ candidates_NK.T)
+    method.train(was_training)
+    return Ranks(greater, equal)

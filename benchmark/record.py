@@ -1,0 +1,191 @@
+"""What a run says about itself: the schema of ``record.json``.
+
+Every number of a report comes from here or from the ranks beside it. Nothing here names a user or an item.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from benchmark.jobs import Job
+
+FORMAT = 1
+"""Version of the stored files; raised when their meaning changes."""
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
+Utc = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+
+Role = Literal["paper", "control", "replica", "row"]
+"""Why a row is there: in the paper's table, a control, a replica of released code, or any other method."""
+
+
+class Stored(BaseModel):
+    """Strict and frozen: an unknown key, a wrong type or a number that is not finite is an error."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class MethodInfo(Stored):
+    name: str
+    family: str
+    """Methods that share code and pre-training, for example ``UniSRec``."""
+    role: Role
+    version: Count
+    paper: str | None
+    """Where the method was published."""
+    note: str | None
+    """One sentence on what this row is, where its name does not say it."""
+
+
+class TargetInfo(Stored):
+    name: str
+    title: str
+    paper_name: str | None
+    """The data set's name in the printed table; null where it is not in it."""
+    fingerprint: Sha256
+    custom: bool
+    """The data differ from what its card expects, or have no card: printed numbers do not apply."""
+    split: str
+    """For example ``released`` or ``re-processed``."""
+    users: Count
+    items: Count
+    interactions: Count
+
+
+class SourceInfo(Stored):
+    name: str
+    fingerprint: Sha256
+    users: Count
+    items: Count
+    interactions: Count
+
+
+class OverlapInfo(Stored):
+    """What a source shares with the target; null where their ids are not of one id space, hence not checkable."""
+
+    source: str
+    users: Count | None
+    items: Count | None
+    texts: Count
+    """Items of the target whose text is also, letter for letter, in the source."""
+
+
+class EncoderInfo(Stored):
+    provenance: dict[str, Any]
+    """Model, revision, pooling, length, dtype: all that the vectors depend on besides the texts."""
+    sha256: Sha256
+    """Of the target's matrix."""
+
+
+class PretrainingInfo(Stored):
+    key: Sha256
+    weights_sha256: Sha256
+    epochs: Count
+    wall_seconds: Amount
+    """Of the artefact as a whole, however many runs share it."""
+    core_seconds: Amount
+
+
+class Parameters(Stored):
+    total: Count
+    trained: Count
+
+
+class Epoch(Stored):
+    epoch: Count
+    loss: float
+    """Mean training loss of the epoch."""
+    valid: float
+    """NDCG@10 on the validation items."""
+    seconds: Amount
+
+
+class Tuning(Stored):
+    trials: Count
+    """Configurations tried before this one was chosen; 0 where it was taken as given."""
+    note: str
+
+
+class Cost(Stored):
+    wall_seconds: Amount
+    """Training, selection and ranking of this run; without pre-training, encoding and data preparation."""
+    core_seconds: Amount
+    """Processor time of all threads."""
+    peak_memory_mb: Amount
+    """Resident memory at its highest on a CPU, allocated device memory on an accelerator."""
+    device: str
+    threads: Count
+
+
+class Versions(Stored):
+    python: str
+    numpy: str
+    torch: str
+    transrec: str
+    platform: str
+    processor: str
+
+
+class Record(Stored):
+    """One run, less its ranks."""
+
+    format: Literal[1] = FORMAT
+    key: Sha256
+    """`benchmark.jobs.digest` of ``key_parts``."""
+    key_parts: dict[str, Any]
+    """Everything the outcome depends on: fingerprints, configuration, versions, encoder, precision."""
+    job: Job
+    method: MethodInfo
+    target: TargetInfo
+    sources: tuple[SourceInfo, ...]
+    overlap: tuple[OverlapInfo, ...]
+    encoder: EncoderInfo | None
+    pretraining: PretrainingInfo | None
+    parameters: Parameters | None
+    learning_curve: tuple[Epoch, ...]
+    """One entry an epoch; empty for methods that are not trained by gradient."""
+    best_epoch: Count | None
+    """The ``epoch`` of the curve whose weights were ranked."""
+    stopped: str
+    """Why training ended."""
+    tuning: Tuning
+    cost: Cost
+    versions: Versions
+    commit: str | None
+    warnings: tuple[str, ...]
+    ranks_sha256: Sha256
+    """Of the rank arrays, not of the file that holds them."""
+    created: Utc
+
+
+class Failure(Stored):
+    """A job that ended without a result."""
+
+    format: Literal[1] = FORMAT
+    key: Sha256
+    job: Job
+    reason: str
+    traceback: str
+    created: Utc
+
+
+class Planned(Stored):
+    """One job of a suite and the key under which its run is to be found, in whatever suite it was run."""
+
+    target: str
+    method: str
+    setting: str
+    seed: int
+    key: Sha256
+
+
+class Plan(Stored):
+    """The jobs of a suite, in the suite's order."""
+
+    format: Literal[1] = FORMAT
+    suite: str
+    jobs: tuple[Planned, ...]

@@ -1,0 +1,62 @@
+"""Cross-entropy over a whole catalogue without ever holding all its logits.
+
+The logits of a chunk of rows are made, turned into the loss and into gradients, and forgotten in the same pass:
+memory is bounded by the chunk, and the matrix is read twice instead of four times.
+
+Legend: T asked positions, C rows of a chunk, N items, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+CHUNK_LOGITS = 2_000_000
+"""Logits held at a time: small enough to stay in a processor's cache, large enough for full matrix speed."""
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, h_TD: Tensor, items_ND: Tensor, targets_T: Tensor, scale: float) -> Tensor:  # noqa: ANN001
+        device = h_TD.device.type
+        compute = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else h_TD.dtype
+        h_TD_, items_ND_ = h_TD.to(compute), items_ND.to(compute)
+        wanted = any(ctx.needs_input_grad)
+        n_rows, n_items = len(h_TD), len(items_ND)
+        d_h_TD = torch.empty_like(h_TD_)
+        d_items_ND = torch.zeros(items_ND.shape, dtype=torch.float32, device=h_TD.device)
+        loss = torch.zeros((), dtype=torch.float32, device=h_TD.device)
+        chunk = max(1, min(n_rows, CHUNK_LOGITS // n_items))
+        for begin in range(0, n_rows, chunk):
+            h_CD, targets_C1 = h_TD_[begin : begin + chunk], targets_T[begin : begin + chunk, None]
+            logits_CN = (h_CD @ items_ND_.T).float().mul_(scale)
+            target_C1 = logits_CN.gather(1, targets_C1)
+            largest_C1 = logits_CN.amax(1, keepdim=True)
+            weights_CN = logits_CN.sub_(largest_C1).exp_()
+            total_C1 = weights_CN.sum(1, keepdim=True)
+            loss += (total_C1.log() + largest_C1 - target_C1).sum()
+            if wanted:
+                # d loss / d logits = softmax - one-hot
+                weights_CN.div_(total_C1).scatter_add_(1, targets_C1, torch.full_like(target_C1, -1.0))
+                error_CN = weights_CN.to(compute)
+                d_h_TD[begin : begin + chunk] = error_CN @ items_ND_
+                d_items_ND += error_CN.T @ h_CD
+        ctx.save_for_backward(d_h_TD, d_items_ND)
+        ctx.factor = scale / n_rows
+        ctx.dtypes = h_TD.dtype, items_ND.dtype
+        return loss / n_rows
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:  # noqa: ANN001
+        d_h_TD, d_items_ND = ctx.saved_tensors
+        factor = gradient * ctx.factor
+        return d_h_TD.to(ctx.dtypes[0]) * factor, (d_items_ND * factor).to(ctx.dtypes[1]), None, None
+
+
+def linear_cross_entropy(h_TD: Tensor, items_ND: Tensor, targets_T: Tensor, scale: float = 1.0) -> Tensor:
+    """Mean cross-entropy of ``softmax(scale * h @ items.T)`` against ``targets``, a scalar.
+
+    Equals ``F.cross_entropy(scale * h_TD @ items_ND.T, targets_T)``, gradients included. Under autocast the products
+    run in its dtype, the exponentials in float32.
+    """
+    return _LinearCrossEntropy.apply(h_TD, items_ND, targets_T, scale)  # type: ignore[return-value]

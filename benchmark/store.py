@@ -1,0 +1,277 @@
+"""One folder a run, written in one step and verified when read.
+
+    results/<suite>/suite.json                                          the jobs of the suite and their keys
+    results/<suite>/<target>/context.parquet                            what reports need to know of each user
+    results/<suite>/<target>/<method>/<setting>-seed<k>-<key>/record.json
+                                                             ranks.parquet
+    results/<suite>/failed/<target>/<method>/<setting>-seed<k>-<key>.json
+
+The path is a function of the job and its key: a folder that exists is a run that is done. Folder names carry the first
+12 digits of the key. Nothing is pickled, and no raw id of a user or an item is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from benchmark.errors import InputError
+from benchmark.files import read_model, read_table, sibling, write_model, write_table
+from benchmark.jobs import Job, digest
+from benchmark.record import Failure, Plan, Planned, Record
+
+RECORD, RANKS, CONTEXT, PLAN, FAILED = "record.json", "ranks.parquet", "context.parquet", "suite.json", "failed"
+
+_COUNTS = ("valid_greater", "valid_equal", "test_greater", "test_equal")
+_RANK_COLUMNS: dict[str, pa.DataType] = {name: pa.int32() for name in ("user", *_COUNTS)}
+_CONTEXT_COLUMNS: dict[str, pa.DataType] = {
+    "user": pa.int32(),
+    "history_length": pa.int32(),
+    "train_count": pa.int32(),
+    "cold": pa.bool_(),
+    "cluster": pa.int32(),
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ranks:
+    """For each user (row of the domain), int32 [n_users] each: how many items scored above the held-out item, and
+    how many other items scored the same."""
+
+    valid_greater: NDArray[np.int32]
+    valid_equal: NDArray[np.int32]
+    test_greater: NDArray[np.int32]
+    test_equal: NDArray[np.int32]
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 (hex) of the arrays as little-endian bytes, whatever file they lie in."""
+        sha = hashlib.sha256(b"transrec ranks 1\n")
+        for name in _COUNTS:
+            values = getattr(self, name)
+            sha.update(f"{name} {len(values)}\n".encode())
+            sha.update(np.ascontiguousarray(values, "<i4").tobytes())
+        return sha.hexdigest()
+
+    def problem(self, users: int, items: int) -> str | None:
+        """What keeps these from being the ranks of so many users among so many items, or None."""
+        for split in ("valid", "test"):
+            greater, equal = getattr(self, f"{split}_greater"), getattr(self, f"{split}_equal")
+            for name, counts in ((f"{split}_greater", greater), (f"{split}_equal", equal)):
+                if counts.dtype != np.int32 or counts.shape != (users,):
+                    return f"{name} is {counts.dtype} {list(counts.shape)}, expected int32 [{users}]"
+                if (counts < 0).any():
+                    return f"{name} of user {int(np.argmax(counts < 0))} is negative"
+            beyond = greater.astype(np.int64) + equal > items - 1
+            if beyond.any():
+                return f"{split}_greater + {split}_equal of user {int(np.argmax(beyond))} exceeds {items - 1}"
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    record: Record
+    ranks: Ranks
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Context:
+    """What reports need to know of a target's users, one entry a user."""
+
+    fingerprint: str
+    """Of the domain it was taken from."""
+    history_length: NDArray[np.int32]
+    """Interactions before the test item."""
+    train_count: NDArray[np.int32]
+    """How often the test item occurs in the training part."""
+    cold: NDArray[np.bool_]
+    """The test item never occurs in the training part."""
+    cluster: NDArray[np.int32]
+    """Users who belong together share a number, from 0; without clusters, the user's own row."""
+
+    @property
+    def clustered(self) -> bool:
+        return len(np.unique(self.cluster)) < len(self.cluster)
+
+
+def now() -> str:
+    """The present moment as records write it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def slug(name: str) -> str:
+    """A name as a folder name: ``recbole:GRU4Rec`` becomes ``recbole-GRU4Rec``, ``UniSRec_t+ID`` stays."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("-.") or digest(name)[:12]
+
+
+def run_folder(results: Path, job: Job, key: str) -> Path:
+    """Where the run of a job belongs; raises InputError for a suite or target that can't be a folder's name."""
+    for what, name in (("suite", job.suite), ("target", job.target)):
+        if name != slug(name) or name == FAILED:
+            raise InputError(f"{what} '{name}' can't name a folder; use letters, digits and '._+-', and not '{FAILED}'")
+    return results / job.suite / job.target / slug(job.method) / _run_name(job, key)
+
+
+def failure_path(results: Path, job: Job, key: str) -> Path:
+    """Where it is noted why a job gave no result."""
+    run = run_folder(results, job, key)
+    return results / job.suite / FAILED / run.parent.parent.name / run.parent.name / f"{run.name}.json"
+
+
+def is_run(folder: Path) -> bool:
+    return (folder / RECORD).is_file() and (folder / RANKS).is_file()
+
+
+def finished(results: Path) -> dict[str, Path]:
+    """The run folders of all suites by the first 12 digits of their key; one of them where several suites hold it."""
+    found = sorted(record.parent for record in results.glob(f"[!.]*/[!.]*/[!.]*/[!.]*/{RECORD}"))
+    return {folder.name[-12:]: folder for folder in reversed(found) if is_run(folder)}
+
+
+def find(results: Path, key: str) -> Path | None:
+    """The folder of the run with this key, under whatever suite it was run."""
+    return finished(results).get(key[:12])
+
+
+def list_runs(results: Path, suite: str) -> list[Path]:
+    """The run folders stored under a suite, sorted."""
+    return sorted(record.parent for record in (results / suite).glob(f"[!.]*/[!.]*/[!.]*/{RECORD}"))
+
+
+def write_run(results: Path, record: Record, ranks: Ranks, *, replace: bool = False) -> Path:
+    """Store a run in one step and return its folder; drops what is recorded of earlier failures of the same key.
+
+    A run that is already there stays, unless ``replace``. Raises InputError where record and ranks disagree.
+    """
+    folder = run_folder(results, record.job, record.key)
+    _check(record, ranks, str(folder))
+    if replace or not is_run(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = sibling(folder)
+        try:
+            users = np.arange(record.target.users, dtype=np.int32)
+            columns = {"user": users} | {name: getattr(ranks, name) for name in _COUNTS}
+            write_table(temporary / RANKS, pa.table(columns))
+            write_model(temporary / RECORD, record)
+            if folder.exists() and (replace or not is_run(folder)):
+                doomed = sibling(folder)
+                os.replace(folder, doomed)
+                shutil.rmtree(doomed)
+            try:
+                os.replace(temporary, folder)
+            except OSError:
+                if not is_run(folder):  # otherwise another worker has just stored the same run
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    for failure in results.glob(f"*/{FAILED}/*/*/*-{record.key[:12]}.json"):
+        failure.unlink(missing_ok=True)
+    return folder
+
+
+def read_run(folder: Path) -> Run:
+    """A run, checked: schema, key, folder name, number of users, range and hash of the ranks; raises InputError."""
+    record = read_model(folder / RECORD, Record)
+    table = _read_users(folder / RANKS, _RANK_COLUMNS)
+    ranks = Ranks(**{name: table[name].to_numpy() for name in _COUNTS})
+    _check(record, ranks, str(folder))
+    if folder.name != _run_name(record.job, record.key):
+        raise InputError(f"{folder}: holds the run '{_run_name(record.job, record.key)}'; was the folder renamed?")
+    return Run(record=record, ranks=ranks)
+
+
+def write_failure(results: Path, job: Job, key: str, reason: str, traceback: str) -> Path:
+    """Note why a job gave no result, replacing what was noted before."""
+    path = failure_path(results, job, key)
+    write_model(path, Failure(key=key, job=job, reason=reason, traceback=traceback, created=now()))
+    return path
+
+
+def read_failures(results: Path, suite: str) -> list[Failure]:
+    """The failures noted under a suite, in the order of their paths."""
+    return [read_failure(path) for path in sorted((results / suite / FAILED).glob("*/*/[!.]*.json"))]
+
+
+def read_failure(path: Path) -> Failure:
+    return read_model(path, Failure)
+
+
+def write_plan(results: Path, suite: str, entries: Iterable[Planned]) -> Path:
+    """Note which runs the suite consists of, so that a report also finds those stored under another suite.
+
+    Entries replace earlier ones of the same target, method, setting and seed and keep their place; the others stay,
+    so that a suite may be run target by target. Deleting the file starts afresh.
+    """
+    path = results / suite / PLAN
+    cells: dict[tuple[str, str, str, int], list[Planned]] = {}
+    for entry in read_plan(results, suite):
+        cells.setdefault(_cell(entry), []).append(entry)
+    new: dict[tuple[str, str, str, int], list[Planned]] = {}
+    for entry in entries:
+        new.setdefault(_cell(entry), []).append(entry)
+    jobs = tuple(entry for group in (cells | new).values() for entry in group)
+    write_model(path, Plan(suite=suite, jobs=jobs))
+    return path
+
+
+def read_plan(results: Path, suite: str) -> tuple[Planned, ...]:
+    """The jobs of a suite as planned, in its order; empty where no plan was written."""
+    path = results / suite / PLAN
+    return read_model(path, Plan).jobs if path.exists() else ()
+
+
+def write_context(results: Path, suite: str, target: str, context: Context) -> Path:
+    """Store the context of a target, replacing the one that is there."""
+    path = results / suite / target / CONTEXT
+    columns = {name: getattr(context, name) for name in _CONTEXT_COLUMNS if name != "user"}
+    table = pa.table({"user": np.arange(len(context.cluster), dtype=np.int32)} | columns, pa.schema(_CONTEXT_COLUMNS))
+    write_table(path, table.replace_schema_metadata({"fingerprint": context.fingerprint}))
+    return path
+
+
+def read_context(results: Path, suite: str, target: str) -> Context | None:
+    """The context of a target, or None where none was written; raises InputError for a damaged one."""
+    path = results / suite / target / CONTEXT
+    if not path.exists():
+        return None
+    table = _read_users(path, _CONTEXT_COLUMNS)
+    fingerprint = (table.schema.metadata or {}).get(b"fingerprint")
+    if fingerprint is None:
+        raise InputError(f"{path}: names no fingerprint; delete it and run the suite again")
+    arrays = {name: table[name].to_numpy() for name in _CONTEXT_COLUMNS if name != "user"}
+    return Context(fingerprint=fingerprint.decode(), **arrays)
+
+
+def _run_name(job: Job, key: str) -> str:
+    return f"{slug(job.setting)}-seed{job.seed}-{key[:12]}"
+
+
+def _cell(entry: Planned) -> tuple[str, str, str, int]:
+    return entry.target, entry.method, entry.setting, entry.seed
+
+
+def _check(record: Record, ranks: Ranks, where: str) -> None:
+    problem = ranks.problem(record.target.users, record.target.items)
+    if problem is None and ranks.sha256 != record.ranks_sha256:
+        problem = "the ranks are not those that the record was written with"
+    if problem is None and digest(record.key_parts) != record.key:
+        problem = "the key is not that of its parts"
+    if problem is not None:
+        raise InputError(f"{where}: {problem}; delete the folder and run this job again")
+
+
+def _read_users(path: Path, columns: Mapping[str, pa.DataType]) -> pa.Table:
+    table = read_table(path, columns)
+    if not np.array_equal(table["user"].to_numpy(), np.arange(table.num_rows)):
+        raise InputError(f"{path}: the users are not 0, 1, 2, ...; delete it and run again")
+    return table

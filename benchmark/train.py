@@ -1,0 +1,218 @@
+"""The one training loop: epochs over whole sequences, selection on validation, early stopping, checkpoint, resume.
+
+Every epoch draws its randomness from (seed, epoch) alone, so that a resumed run is the undisturbed one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from benchmark.batches import Batch, training_batches, training_windows
+from benchmark.jobs import derive_seed
+from benchmark.method import Model
+from benchmark.metrics import per_user
+from benchmark.rank import rank
+from benchmark.splits import Split
+
+SELECTION = "NDCG@10"
+"""What is compared on validation, unrounded."""
+CHECKPOINT_SECONDS = 20.0
+"""A checkpoint is written at the first epoch's end after so long: what a crash costs at most, besides that epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Settings of the loop (UniSRec's fine-tuning: Adam, 2,048 targets a batch, patience 10)."""
+
+    epochs: int = 300
+    batch_targets: int = 2048
+    """Asked positions (prefix rows of the reference) a step."""
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    patience: int = 10
+    """Evaluations without a better validation score before stopping."""
+    precision: str = "auto"
+    """Of matrix products in training: ``float32``, ``bfloat16``, or ``auto`` for the latter where it is in hardware."""
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise ValueError(f"precision '{self.precision}' is not one of auto, float32, bfloat16")
+        for name in ("epochs", "batch_targets", "patience"):
+            if getattr(self, name) < (0 if name == "epochs" else 1):
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a positive number")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """A point of the learning curve. ``valid`` is NDCG@10 on validation; seconds are of training, then of ranking."""
+
+    epoch: int
+    loss: float
+    valid: float
+    train_seconds: float
+    rank_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """How a training went; the model itself holds the best weights."""
+
+    curve: tuple[Epoch, ...]
+    best_epoch: int
+    stopped: str
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """The precision that ``auto`` means on a device."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bfloat16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "float32"
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+
+
+def adam(model: nn.Module, learning_rate: float, weight_decay: float = 0.0) -> torch.optim.Adam:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.Adam(trained, lr=learning_rate, weight_decay=weight_decay, fused=True)
+
+
+def run_epoch(
+    model: Model, optimizer: torch.optim.Optimizer, batches: Iterable[Batch], precision: str, device: torch.device
+) -> float:
+    """One pass of gradient steps; the mean loss a batch. Raises ArithmeticError when it is no longer finite."""
+    model.train()
+    losses: list[Tensor] = []
+    for batch in batches:
+        optimizer.zero_grad(set_to_none=True)
+        with autocast(precision, device):
+            loss = model.loss(batch.to(device))
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    mean = float(torch.stack(losses).mean())
+    if not np.isfinite(mean):
+        raise ArithmeticError(f"the training loss is {mean}: the model has diverged (try a smaller learning rate)")
+    return mean
+
+
+def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Adam's state under the names of the parameters."""
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    return {
+        f"optimizer/{names[parameter]}/{key}": value
+        for parameter, state in optimizer.state.items()
+        for key, value in state.items()
+    }
+
+
+def restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    parameters = dict(model.named_parameters())
+    for path, value in tensors.items():
+        kind, _, rest = path.partition("/")
+        if kind == "optimizer":
+            name, _, key = rest.rpartition("/")
+            optimizer.state[parameters[name]][key] = value.to("cpu" if key == "step" else parameters[name].device)
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, object]) -> None:
+    """Write a safetensors file with JSON metadata in one step. Equal tensors are stored apart."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        owned = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        save_file(owned, temporary, metadata={"about": json.dumps(about, sort_keys=True)})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]] | None:
+    """What `save_tensors` wrote; None if the file is absent or damaged."""
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["about"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+
+
+def train(
+    model: Model,
+    split: Split,
+    training: Training,
+    seed: int,
+    *,
+    device: torch.device | None = None,
+    checkpoint: Path | None = None,
+    log: Callable[[str], None] = lambda line: None,
+) -> Trained:
+    """Train until validation NDCG@10 has not risen for ``patience`` epochs, then restore the best weights.
+
+    checkpoint: file to resume from and to write to; removed by the caller once the run is stored.
+    Raises ArithmeticError on a loss or scores that are not finite.
+    """
+    device = device or torch.device("cpu")
+    precision = resolve_precision(training.precision, device)
+    model.to(device)
+    optimizer = adam(model, training.learning_rate, training.weight_decay)
+    windows = training_windows(split.train)
+    curve: list[Epoch] = []
+    best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    best_epoch, best_valid = 0, -1.0
+
+    found = load_tensors(checkpoint) if checkpoint else None
+    if found:
+        tensors, about = found
+        model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model/")})
+        best = {name[5:]: value.to(device) for name, value in tensors.items() if name.startswith("best/")}
+        restore_optimizer(model, optimizer, tensors)
+        curve = [Epoch(**point) for point in about["curve"]]  # type: ignore[union-attr]
+        best_epoch, best_valid = about["best_epoch"], about["best_valid"]  # type: ignore[assignment]
+        log(f"resumed after epoch {len(curve)}")
+
+    stopped, last_write = f"reached {training.epochs} epochs", time.monotonic()
+    for epoch in range(len(curve) + 1, training.epochs + 1):
+        started = time.perf_counter()
+        torch.manual_seed(derive_seed(seed, "epoch", epoch))
+        rng = np.random.default_rng(derive_seed(seed, "order", epoch))
+        batches = training_batches(split.train, windows, training.batch_targets, rng)
+        loss = run_epoch(model, optimizer, batches, precision, device)
+        trained = time.perf_counter()
+        ranks = rank(model, split.valid, split.n_items, device)
+        valid = float(per_user(SELECTION, ranks.greater, ranks.equal).mean())
+        ranked = time.perf_counter()
+        curve.append(
+            Epoch(
+                epoch=epoch, loss=loss, valid=valid, train_seconds=trained - started, rank_seconds=ranked - trained
+            )
+        )
+        log(f"epoch {epoch}: loss {loss:.4f}, valid {SELECTION} {valid:.4f} ({ranked - started:.1f} s)")
+        if valid > best_valid:
+            best_epoch, best_valid = epoch, valid
+            best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        elif epoch - best_epoch >= training.patience:
+            stopped = f"no better {SELECTION} in {training.patience} epochs"
+            break
+        if checkpoint and time.monotonic() - last_write > CHECKPOINT_SECONDS:
+            tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
+            tensors |= {f"best/{name}": value for name, value in best.items()} | optimizer_tensors(model, optimizer)
+            about = {"curve": [vars(point) for point in curve], "best_epoch": best_epoch, "best_valid": best_valid}
+            save_tensors(checkpoint, tensors, about)
+            last_write = time.monotonic()
+    model.load_state_dict(best)
+    return Trained(curve=tuple(curve), best_epoch=best_epoch, stopped=stopped)

@@ -1,0 +1,133 @@
+"""Does a results folder hold what it says? All that can be derived again is, and nothing unknown may lie there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmark.errors import InputError
+from benchmark.record import Record
+from benchmark.store import (
+    CONTEXT,
+    FAILED,
+    PLAN,
+    RANKS,
+    RECORD,
+    Context,
+    failure_path,
+    read_context,
+    read_failure,
+    read_plan,
+    read_run,
+    run_folder,
+)
+
+_BESIDE_SUITES = frozenset({".gitkeep", ".gitattributes", ".gitignore", "README.md"})
+
+
+def verify(path: Path) -> list[str]:
+    """Problems of a run's folder or of a whole results folder, each naming its file; empty where all is well.
+
+    Raises InputError where ``path`` is neither.
+    """
+    if (path / RECORD).exists() or (path / RANKS).exists():
+        return _run(path.resolve())[1]
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder; name a results folder or the folder of one run")
+    suites = [child for child in sorted(path.iterdir()) if child.name not in _BESIDE_SUITES]
+    if not suites:
+        raise InputError(f"{path}: holds no results; run a suite first or name another folder")
+    return [problem for suite in suites for problem in _suite(suite)]
+
+
+def _suite(folder: Path) -> Iterator[str]:
+    if _is_unknown(folder):
+        yield _unknown(folder)
+        return
+    children = sorted(folder.iterdir())
+    if not any(child.name in (PLAN, FAILED) or child.is_dir() for child in children):
+        yield f"{folder}: holds neither runs nor a plan; name a results folder, or move what is no suite elsewhere"
+    for child in children:
+        if child.name == PLAN:
+            try:
+                read_plan(folder.parent, folder.name)
+            except InputError as error:
+                yield str(error)
+        elif _is_unknown(child):
+            yield _unknown(child)
+        else:
+            yield from _failures(child) if child.name == FAILED else _target(child)
+
+
+def _target(folder: Path) -> Iterator[str]:
+    context = None
+    try:
+        context = read_context(folder.parent.parent, folder.parent.name, folder.name)
+        if context is None:
+            yield f"{folder}: has no {CONTEXT}; run the suite again to write it"
+    except InputError as error:
+        yield str(error)
+    for method in sorted(folder.iterdir()):
+        if method.name == CONTEXT:
+            continue
+        if _is_unknown(method):
+            yield _unknown(method)
+            continue
+        for run in sorted(method.iterdir()):
+            if _is_unknown(run):
+                yield _unknown(run)
+                continue
+            record, problems = _run(run)
+            yield from problems
+            yield from _place(run, record, context) if record is not None else ()
+
+
+def _run(folder: Path) -> tuple[Record | None, list[str]]:
+    """The record of a run, where it can be read, and the problems of the run by itself."""
+    problems = [_unknown(child) for child in sorted(folder.iterdir()) if child.name not in (RECORD, RANKS)]
+    try:
+        record = read_run(folder).record
+    except InputError as error:
+        return None, [*problems, str(error)]
+    job = (record.job.target, record.job.method, record.job.version)
+    if job != (record.target.name, record.method.name, record.method.version):
+        problems.append(f"{folder / RECORD}: the record is of another target, method or version than its job")
+    return record, problems
+
+
+def _place(folder: Path, record: Record, context: Context | None) -> Iterator[str]:
+    """Problems of a run with where it lies."""
+    try:
+        wanted = run_folder(folder.parents[3], record.job, record.key)
+    except InputError as error:
+        yield f"{folder / RECORD}: {error}"
+        return
+    if folder != wanted:
+        yield f"{folder}: its record belongs to {wanted}; was it moved or edited?"
+    elif context is not None and context.fingerprint != record.target.fingerprint:
+        yield f"{folder}: was made from other data than the {CONTEXT} of its target; run this job again"
+
+
+def _failures(folder: Path) -> Iterator[str]:
+    for path in sorted(path for path in folder.rglob("*") if not path.is_dir()):
+        if path.suffix != ".json" or path.name.startswith("."):
+            yield _unknown(path)
+            continue
+        try:
+            failure = read_failure(path)
+            wanted = failure_path(folder.parents[1], failure.job, failure.key)
+        except InputError as error:
+            yield str(error)
+            continue
+        if path != wanted:
+            yield f"{path}: notes the failure of another job than its name says; delete it"
+
+
+def _is_unknown(folder: Path) -> bool:
+    return not folder.is_dir() or folder.name.startswith(".")
+
+
+def _unknown(path: Path) -> str:
+    if path.name.startswith("."):
+        return f"{path}: left by a write that was interrupted or still goes on; delete it if nothing is running"
+    return f"{path}: is no part of a run; delete it or move it elsewhere"

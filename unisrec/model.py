@@ -1,0 +1,104 @@
+"""UniSRec on one target: text vectors through the adaptor, a Transformer over them, cosine against every item.
+
+Source: Hou et al., KDD 2022 (arXiv:2206.05941), section 2; sizes and frozen parts from the released configuration.
+Legend: B rows, L tokens a row, T asked positions, N items, F text width, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.batches import Batch
+from benchmark.errors import InputError
+from benchmark.layers import SequenceEncoder, initialise
+from benchmark.method import Material, Model
+from benchmark.softmax import linear_cross_entropy
+from unisrec.adaptor import Adaptor
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniSRecConfig:
+    """Where paper and released code differ, the default is the paper's formula; the released value stands beside it."""
+
+    width: int = 300
+    layers: int = 2
+    heads: int = 2
+    inner: int = 256
+    dropout: float = 0.5
+    attention_dropout: float = 0.5
+    experts: int = 8
+    adaptor_dropout: float = 0.0
+    """Dropout on text vectors before whitening; released: 0.2, not in the paper's equation 2."""
+    gate_noise_floor: float = 0.0
+    """Added to the gate noise's scale; released: 0.01, not in equation 5."""
+    temperature: float = 0.07
+    freeze: bool = True
+    """After pre-training, keep position embeddings and Transformer blocks as they are (section 2.4)."""
+
+
+class TextEncoder(nn.Module):
+    """What is universal: the adaptor and the sequence encoder. This is what pre-training learns."""
+
+    def __init__(self, config: UniSRecConfig, text_width: int) -> None:
+        super().__init__()
+        self.adaptor = Adaptor(
+            text_width, config.width, config.experts, config.adaptor_dropout, config.gate_noise_floor
+        )
+        self.encoder = SequenceEncoder(
+            width=config.width,
+            layers=config.layers,
+            heads=config.heads,
+            inner=config.inner,
+            dropout=config.dropout,
+            attention_dropout=config.attention_dropout,
+        )
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Take an artefact's weights; raises InputError where they were made with other sizes."""
+        try:
+            self.load_state_dict(dict(weights))
+        except RuntimeError as error:
+            raise InputError(f"the pre-trained weights do not fit the configured model: {error}") from error
+
+
+class UniSRec(Model):
+    """UniSRec_t (inductive: text only) and, with ``with_ids``, UniSRec_t+ID (transductive: v_i + e_i on both sides)."""
+
+    text_NF: Tensor
+
+    def __init__(self, config: UniSRecConfig, material: Material, *, with_ids: bool) -> None:
+        super().__init__()
+        if material.text is None:
+            raise InputError("UniSRec reads item texts and got none")
+        self.temperature = config.temperature
+        self.universal = TextEncoder(config, material.text.shape[1])
+        self.item_table = nn.Embedding(material.n_items, config.width) if with_ids else None
+        self.apply(initialise)
+        self.register_buffer("text_NF", torch.from_numpy(material.text), persistent=False)
+        if material.pretrained is not None:
+            self.universal.load(material.pretrained)
+            if config.freeze:
+                self.universal.encoder.positions.requires_grad_(False)
+                self.universal.encoder.blocks.requires_grad_(False)
+
+    def items(self) -> Tensor:
+        vectors_ND = self.universal.adaptor(self.text_NF)
+        return vectors_ND if self.item_table is None else vectors_ND + self.item_table.weight
+
+    def candidates(self, items_ND: Tensor) -> Tensor:
+        return F.normalize(items_ND.float(), dim=-1)
+
+    def users(self, batch: Batch, items_ND: Tensor) -> Tensor:
+        return F.normalize(self.universal.encoder(items_ND[batch.items_BL], batch).float(), dim=-1)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Softmax over all items of cosine / temperature (equations 10 and 11)."""
+        items_ND = self.items()
+        return linear_cross_entropy(
+            self.users(batch, items_ND), self.candidates(items_ND), batch.targets_T, 1 / self.temperature
+        )
