@@ -50,6 +50,7 @@ METHODS = (
         version=1,
         paper="training interactions of an item",
         build=Popularity,
+        trained=False,
     ),
     Method(
         name="Markov",
@@ -58,5 +59,6 @@ METHODS = (
         version=1,
         paper="first-order Markov chain with popularity as back-off",
         build=Markov,
+        trained=False,
     ),
 )

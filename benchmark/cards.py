@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
 from benchmark.errors import InputError, unknown
 from benchmark.formats.interactions import Ties
@@ -17,7 +17,15 @@ from benchmark.strict import load_yaml, parse
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 """Names become folder names."""
-RelativePath = Annotated[str, Field(min_length=1, pattern=r"^(?!/)(?!(.*/)?\.\.(/|$))")]
+
+
+def _inside(path: str) -> str:
+    if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise ValueError("must be a relative path without '..'")
+    return path
+
+
+RelativePath = Annotated[str, AfterValidator(_inside)]
 """A path that cannot leave the folder it is relative to."""
 
 Role = Literal["source", "target", "both"]
@@ -130,9 +138,7 @@ class ImportedInput(_Input):
         return {}
 
 
-Input = Annotated[
-    UnisrecInput | AtomicInput | AmazonInput | RetailInput | ImportedInput, Field(discriminator="reader")
-]
+Input = Annotated[UnisrecInput | AtomicInput | AmazonInput | RetailInput | ImportedInput, Field(discriminator="reader")]
 
 
 class Card(_Strict):
@@ -232,5 +238,7 @@ def _check_aliases(cards: Iterable[Card]) -> None:
     for card in cards:
         for name in (card.name, *card.aliases):
             if name in owners:
-                raise InputError(f"{card.file}: the name '{name}' already belongs to {owners[name].file}; choose another")
+                raise InputError(
+                    f"{card.file}: the name '{name}' already belongs to {owners[name].file}; choose another"
+                )
             owners[name] = card

@@ -7,6 +7,7 @@ methods that only count) or is a `Model`, trained by the suite's one loop.
 from __future__ import annotations
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
@@ -14,7 +15,6 @@ from importlib.metadata import entry_points
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -48,28 +48,43 @@ class Scorer(Protocol):
         ...
 
 
-class Model(nn.Module):
+class Trainable(nn.Module, ABC):
+    """What the suite's gradient steps train."""
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> Tensor:
+        """Mean training loss over the batch's asked positions, a scalar."""
+
+
+class Model(Trainable):
     """A trained method: scores are ``users @ candidates.T``.
 
     The training loop draws batches of whole packed sequences and calls `loss`; ranking calls `items` once, then
     `candidates` and, batch by batch, `users`, in evaluation mode.
     """
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Mean training loss over the batch's asked positions, a scalar."""
-        raise NotImplementedError
-
+    @abstractmethod
     def items(self) -> Tensor:
         """Item vectors as the sequence encoder reads them, [N, D]."""
-        raise NotImplementedError
 
     def candidates(self, items_ND: Tensor) -> Tensor:
         """Item vectors as scores see them, [N, K]."""
         return items_ND
 
+    @abstractmethod
     def users(self, batch: Batch, items_ND: Tensor) -> Tensor:
         """User vectors at the batch's asked positions, [T, K]. ``items_ND`` is what `items` just returned."""
-        raise NotImplementedError
+
+
+class Pretrainer(Trainable):
+    """What is trained on the merged sources, and what of it later models start from."""
+
+    prefix_rows: bool = False
+    """Whether it wants one row a prefix, as the reference samples, instead of whole sequences."""
+
+    @abstractmethod
+    def weights(self) -> dict[str, Tensor]:
+        """The tensors of the artefact."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +98,11 @@ class PretrainingFamily:
 
     name: str
     version: int
-    config: Callable[..., Any]
-    """Frozen dataclass of its hyper-parameters."""
-    build: Callable[..., Model]
-    """``build(config, text [N, F], noisy_text [N, F] | None)`` over the items of all sources."""
+    """Raised whenever its outcomes change; part of an artefact's key."""
+    config: type
+    """Frozen dataclass of hyper-parameters; fields that a method's configuration shares take the method's values."""
+    build: Callable[[Any, NDArray[np.float32], NDArray[np.float32]], Pretrainer]
+    """``build(config, text [N, F], noisy text [N, F])`` over the items of all sources."""
     paper: str
 
 
@@ -107,6 +123,8 @@ class Method:
     config: type = NoConfig
     """Frozen dataclass of hyper-parameters; its defaults are the method's."""
     needs: frozenset[Need] = frozenset()
+    trained: bool = True
+    """Whether the training loop is run; methods without it have one seed."""
     pretraining: str | None = None
     """Name of the `PretrainingFamily` whose weights it starts from."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -190,8 +208,3 @@ def registry(plugins: tuple[str, ...] = ()) -> Registry:
             raise InputError(f"two registered entries are named '{entry.name}'; rename one of them")
         table[entry.name] = entry
     return Registry(methods, families)
-
-
-def seeded(seed: int) -> None:
-    """Seed torch's generator, from which initial weights and dropout are drawn."""
-    torch.manual_seed(seed)

@@ -179,6 +179,7 @@ class Planned(Stored):
     target: str
     method: str
     setting: str
+    track: str = "paper"
     seed: int
     key: Sha256
 

@@ -17,7 +17,9 @@ CHUNK_LOGITS = 2_000_000
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, h_TD: Tensor, items_ND: Tensor, targets_T: Tensor, scale: float) -> Tensor:  # noqa: ANN001
+    def forward(  # noqa: ANN001
+        ctx, h_TD: Tensor, items_ND: Tensor, targets_T: Tensor, scale: float, groups_T: Tensor | None, fill: float
+    ) -> Tensor:
         device = h_TD.device.type
         compute = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else h_TD.dtype
         h_TD_, items_ND_ = h_TD.to(compute), items_ND.to(compute)
@@ -31,12 +33,19 @@ class _LinearCrossEntropy(torch.autograd.Function):
             h_CD, targets_C1 = h_TD_[begin : begin + chunk], targets_T[begin : begin + chunk, None]
             logits_CN = (h_CD @ items_ND_.T).float().mul_(scale)
             target_C1 = logits_CN.gather(1, targets_C1)
+            left_out_CN = None
+            if groups_T is not None:
+                left_out_CN = groups_T[begin : begin + chunk, None] == groups_T
+                left_out_CN.scatter_(1, targets_C1, False)
+                logits_CN.masked_fill_(left_out_CN, fill)
             largest_C1 = logits_CN.amax(1, keepdim=True)
             weights_CN = logits_CN.sub_(largest_C1).exp_()
             total_C1 = weights_CN.sum(1, keepdim=True)
             loss += (total_C1.log() + largest_C1 - target_C1).sum()
             if wanted:
-                # d loss / d logits = softmax - one-hot
+                # d loss / d logits = softmax - one-hot, and nothing where a constant stands for a logit
+                if left_out_CN is not None:
+                    weights_CN.masked_fill_(left_out_CN, 0)
                 weights_CN.div_(total_C1).scatter_add_(1, targets_C1, torch.full_like(target_C1, -1.0))
                 error_CN = weights_CN.to(compute)
                 d_h_TD[begin : begin + chunk] = error_CN @ items_ND_
@@ -47,16 +56,27 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return loss / n_rows
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:  # noqa: ANN001
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:  # noqa: ANN001
         d_h_TD, d_items_ND = ctx.saved_tensors
         factor = gradient * ctx.factor
-        return d_h_TD.to(ctx.dtypes[0]) * factor, (d_items_ND * factor).to(ctx.dtypes[1]), None, None
+        return d_h_TD.to(ctx.dtypes[0]) * factor, (d_items_ND * factor).to(ctx.dtypes[1]), None, None, None, None
 
 
-def linear_cross_entropy(h_TD: Tensor, items_ND: Tensor, targets_T: Tensor, scale: float = 1.0) -> Tensor:
+def linear_cross_entropy(
+    h_TD: Tensor,
+    items_ND: Tensor,
+    targets_T: Tensor,
+    scale: float = 1.0,
+    *,
+    groups_T: Tensor | None = None,
+    fill: float = -torch.inf,
+) -> Tensor:
     """Mean cross-entropy of ``softmax(scale * h @ items.T)`` against ``targets``, a scalar.
 
     Equals ``F.cross_entropy(scale * h_TD @ items_ND.T, targets_T)``, gradients included. Under autocast the products
     run in its dtype, the exponentials in float32.
+
+    groups_T: for in-batch negatives (N = T, item t belongs to row t): items of a row's own group, other than its
+    target, are no negatives. Their logit becomes ``fill``: minus infinity leaves them out.
     """
-    return _LinearCrossEntropy.apply(h_TD, items_ND, targets_T, scale)  # type: ignore[return-value]
+    return _LinearCrossEntropy.apply(h_TD, items_ND, targets_T, scale, groups_T, fill)  # type: ignore[return-value]

@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -165,8 +166,9 @@ def write_run(results: Path, record: Record, ranks: Ranks, *, replace: bool = Fa
             write_model(temporary / RECORD, record)
             if folder.exists() and (replace or not is_run(folder)):
                 doomed = sibling(folder)
-                os.replace(folder, doomed)
-                shutil.rmtree(doomed)
+                with suppress(FileNotFoundError):  # another worker has moved it away already
+                    os.replace(folder, doomed)
+                    shutil.rmtree(doomed)
             try:
                 os.replace(temporary, folder)
             except OSError:
@@ -181,13 +183,18 @@ def write_run(results: Path, record: Record, ranks: Ranks, *, replace: bool = Fa
 
 def read_run(folder: Path) -> Run:
     """A run, checked: schema, key, folder name, number of users, range and hash of the ranks; raises InputError."""
-    record = read_model(folder / RECORD, Record)
+    record = read_record(folder)
     table = _read_users(folder / RANKS, _RANK_COLUMNS)
     ranks = Ranks(**{name: table[name].to_numpy() for name in _COUNTS})
     _check(record, ranks, str(folder))
     if folder.name != _run_name(record.job, record.key):
         raise InputError(f"{folder}: holds the run '{_run_name(record.job, record.key)}'; was the folder renamed?")
     return Run(record=record, ranks=ranks)
+
+
+def read_record(folder: Path) -> Record:
+    """What a run says about itself, checked for its form only; `read_run` checks it against the ranks."""
+    return read_model(folder / RECORD, Record)
 
 
 def write_failure(results: Path, job: Job, key: str, reason: str, traceback: str) -> Path:
@@ -209,18 +216,12 @@ def read_failure(path: Path) -> Failure:
 def write_plan(results: Path, suite: str, entries: Iterable[Planned]) -> Path:
     """Note which runs the suite consists of, so that a report also finds those stored under another suite.
 
-    Entries replace earlier ones of the same target, method, setting and seed and keep their place; the others stay,
-    so that a suite may be run target by target. Deleting the file starts afresh.
+    Entries replace earlier ones of the same target, track, method, setting and seed and take their place; the others
+    stay, so that a suite may be run target by target. Deleting the file starts afresh.
     """
     path = results / suite / PLAN
-    cells: dict[tuple[str, str, str, int], list[Planned]] = {}
-    for entry in read_plan(results, suite):
-        cells.setdefault(_cell(entry), []).append(entry)
-    new: dict[tuple[str, str, str, int], list[Planned]] = {}
-    for entry in entries:
-        new.setdefault(_cell(entry), []).append(entry)
-    jobs = tuple(entry for group in (cells | new).values() for entry in group)
-    write_model(path, Plan(suite=suite, jobs=jobs))
+    cells = _by_cell(read_plan(results, suite)) | _by_cell(entries)
+    write_model(path, Plan(suite=suite, jobs=tuple(entry for cell in cells.values() for entry in cell)))
     return path
 
 
@@ -256,8 +257,12 @@ def _run_name(job: Job, key: str) -> str:
     return f"{slug(job.setting)}-seed{job.seed}-{key[:12]}"
 
 
-def _cell(entry: Planned) -> tuple[str, str, str, int]:
-    return entry.target, entry.method, entry.setting, entry.seed
+def _by_cell(entries: Iterable[Planned]) -> dict[tuple[str, str, str, str, int], list[Planned]]:
+    cells: dict[tuple[str, str, str, str, int], list[Planned]] = {}
+    for entry in entries:
+        cell = (entry.target, entry.track, entry.method, entry.setting, entry.seed)
+        cells.setdefault(cell, []).append(entry)
+    return cells
 
 
 def _check(record: Record, ranks: Ranks, where: str) -> None:

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ValidationError
 
 from benchmark.errors import InputError, at, unknown
 
-
 Model = TypeVar("Model", bound=BaseModel)
 
 

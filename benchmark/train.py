@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from benchmark.batches import Batch, training_batches, training_windows
 from benchmark.jobs import derive_seed
-from benchmark.method import Model
+from benchmark.method import Model, Trainable
 from benchmark.metrics import per_user
 from benchmark.rank import rank
 from benchmark.splits import Split
@@ -93,7 +94,7 @@ def adam(model: nn.Module, learning_rate: float, weight_decay: float = 0.0) -> t
 
 
 def run_epoch(
-    model: Model, optimizer: torch.optim.Optimizer, batches: Iterable[Batch], precision: str, device: torch.device
+    model: Trainable, optimizer: torch.optim.Optimizer, batches: Iterable[Batch], precision: str, device: torch.device
 ) -> float:
     """One pass of gradient steps; the mean loss a batch. Raises ArithmeticError when it is no longer finite."""
     model.train()
@@ -130,7 +131,7 @@ def restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensor
             optimizer.state[parameters[name]][key] = value.to("cpu" if key == "step" else parameters[name].device)
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, object]) -> None:
+def save_tensors(path: Path, tensors: dict[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write a safetensors file with JSON metadata in one step. Equal tensors are stored apart."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -142,7 +143,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, object
         temporary.unlink(missing_ok=True)
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]] | None:
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """What `save_tensors` wrote; None if the file is absent or damaged."""
     try:
         with safe_open(path, "pt") as file:
@@ -181,8 +182,8 @@ def train(
         model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model/")})
         best = {name[5:]: value.to(device) for name, value in tensors.items() if name.startswith("best/")}
         restore_optimizer(model, optimizer, tensors)
-        curve = [Epoch(**point) for point in about["curve"]]  # type: ignore[union-attr]
-        best_epoch, best_valid = about["best_epoch"], about["best_valid"]  # type: ignore[assignment]
+        curve = [Epoch(**point) for point in about["curve"]]
+        best_epoch, best_valid = about["best_epoch"], about["best_valid"]
         log(f"resumed after epoch {len(curve)}")
 
     stopped, last_write = f"reached {training.epochs} epochs", time.monotonic()

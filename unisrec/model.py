@@ -22,8 +22,11 @@ from unisrec.adaptor import Adaptor
 
 
 @dataclass(frozen=True, kw_only=True)
-class UniSRecConfig:
-    """Where paper and released code differ, the default is the paper's formula; the released value stands beside it."""
+class TextEncoderConfig:
+    """Sizes that pre-training and fine-tuning share.
+
+    Where paper and released code differ, the default is the paper's formula; the released value stands beside it.
+    """
 
     width: int = 300
     layers: int = 2
@@ -37,6 +40,10 @@ class UniSRecConfig:
     gate_noise_floor: float = 0.0
     """Added to the gate noise's scale; released: 0.01, not in equation 5."""
     temperature: float = 0.07
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniSRecConfig(TextEncoderConfig):
     freeze: bool = True
     """After pre-training, keep position embeddings and Transformer blocks as they are (section 2.4)."""
 
@@ -44,7 +51,7 @@ class UniSRecConfig:
 class TextEncoder(nn.Module):
     """What is universal: the adaptor and the sequence encoder. This is what pre-training learns."""
 
-    def __init__(self, config: UniSRecConfig, text_width: int) -> None:
+    def __init__(self, config: TextEncoderConfig, text_width: int) -> None:
         super().__init__()
         self.adaptor = Adaptor(
             text_width, config.width, config.experts, config.adaptor_dropout, config.gate_noise_floor

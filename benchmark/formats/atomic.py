@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmark.domain import Domain
 from benchmark.errors import InputError, at
-from benchmark.formats.interactions import Ties, check_texts, logger, tie_key, time_order, to_sequences
+from benchmark.formats.interactions import Ties, check_texts, tie_key, time_order, to_sequences
 from benchmark.formats.lines import read_lines, write_lines
 from benchmark.formats.unisrec import one_field, one_line
 
@@ -41,8 +41,7 @@ def read_atomic(
     are candidates even where nobody took them. Raises InputError with file:line.
     """
     item_ids, texts = _read_items(items, text)
-    for warning in check_texts(texts, items):
-        logger.warning(warning)
+    check_texts(texts, items)
     row_of = {raw: row for row, raw in enumerate(item_ids)}
 
     user_rows: dict[str, int] = {}
@@ -145,7 +144,9 @@ def _read_rows(
 
 
 def _header(path: Path, fields: list[str], required: set[str], optional: frozenset[str] | None) -> list[str]:
-    untyped = [field for field in fields if field.rpartition(":")[2] not in ("token", "token_seq", "float", "float_seq")]
+    untyped = [
+        field for field in fields if field.rpartition(":")[2] not in ("token", "token_seq", "float", "float_seq")
+    ]
     if untyped:
         raise InputError(
             f"{at(path, 1)}: the header has no type for {', '.join(map(repr, untyped))}; "
@@ -179,7 +180,8 @@ def write_atomic(domain: Domain, folder: Path) -> None:
     write_lines(folder / f"{domain.name}.item", ["item_id:token\ttitle:token_seq", *items])
     header = "user_id:token\titem_id:token\ttimestamp:float"
     write_lines(
-        folder / f"{domain.name}.inter", [header + ("\tcluster:token" if domain.clusters is not None else ""), *_inter(domain)]
+        folder / f"{domain.name}.inter",
+        [header + ("\tcluster:token" if domain.clusters is not None else ""), *_inter(domain)],
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -12,8 +11,6 @@ from numpy.typing import NDArray
 
 from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError
-
-logger = logging.getLogger("transrec")
 
 Ties = Literal["hash", "line-order"]
 """Order inside equal times: by SHA-256 (free of information), or as the file has them (may leak)."""
@@ -56,14 +53,16 @@ def to_sequences(
     return Sequences(items[order].astype(np.int32), offsets)
 
 
-def check_texts(texts: Sequence[str], where: object) -> list[str]:
-    """Warnings about items without text; raises InputError if no item has any."""
-    empty = [row for row, text in enumerate(texts) if not text.strip()]
-    if len(empty) == len(texts):
-        raise InputError(f"{where}: no item has any text; give a table with at least one text column that is filled")
-    if not empty:
-        return []
-    return [f"{where}: {len(empty)} of {len(texts)} items have no text"]
+def check_texts(texts: Sequence[str], where: object) -> None:
+    """Raises InputError if no item has any text; single items without are for `text_warnings` to count."""
+    if not any(text.strip() for text in texts):
+        raise InputError(f"{where}: no item has any text; give a table with a text column that is filled")
+
+
+def text_warnings(domain: Domain) -> list[str]:
+    """What to tell about items without text."""
+    empty = sum(not text.strip() for text in domain.texts)
+    return [f"{domain.name}: {empty} of {domain.n_items} items have no text"] if empty else []
 
 
 def check_lengths(domain: Domain, where: object) -> None:
@@ -73,6 +72,7 @@ def check_lengths(domain: Domain, where: object) -> None:
         user = domain.user_ids[int(short[0])]
         length = int(domain.sequences.lengths[short[0]])
         raise InputError(
-            f"{where}: {len(short)} users have fewer than {MIN_LENGTH} interactions (first: user '{user}' has {length}), "
-            f"and leave-one-out needs {MIN_LENGTH}; remove them, or import the table with --k-core {MIN_LENGTH} or more"
+            f"{where}: {len(short)} users have fewer than {MIN_LENGTH} interactions (first: user '{user}' has "
+            f"{length}), and leave-one-out needs {MIN_LENGTH}; remove them, or import the table with --k-core "
+            f"{MIN_LENGTH} or more"
         )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gzip
 import os
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
 from benchmark.errors import InputError, at
+from benchmark.files import sibling
 
 
 def variants(path: Path) -> tuple[Path, Path]:
@@ -65,11 +65,10 @@ def _open(path: Path) -> IO[bytes]:
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     """Write lines as UTF-8 with line feeds; the file appears complete or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = sibling(path)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(f"{line}\n" for line in lines)
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

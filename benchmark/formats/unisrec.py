@@ -7,7 +7,7 @@ items; ``.valid.inter`` and ``.test.inter`` have one row a user. Ids are 0-based
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError, at
-from benchmark.formats.interactions import check_texts, logger
+from benchmark.files import sibling
+from benchmark.formats.interactions import check_texts
 from benchmark.formats.lines import read_lines, write_lines
 
 SUFFIXES = ("train.inter", "valid.inter", "test.inter", "text", "item2index", "user2index")
@@ -33,14 +34,19 @@ class _Row:
     item: int
 
 
-def read_unisrec(prefix: Path, name: str | None = None) -> Domain:
+def read_unisrec(source: Path | Mapping[str, Path], name: str) -> Domain:
     """The domain that ``<prefix>.train.inter`` and its five siblings (plain or .gz) were made from.
+
+    source: the prefix, or each file by its suffix.
 
     All training rows of a user are unrolled and every history is checked against the sequence that results; the
     longest row alone would lose what lies before its 50 items. There are no timestamps. Raises InputError
     (file:line) for rows that are malformed, empty, inconsistent or name an unknown user or item.
     """
-    files = {suffix: prefix.with_name(f"{prefix.name}.{suffix}") for suffix in SUFFIXES}
+    if isinstance(source, Path):
+        files = {suffix: source.with_name(f"{source.name}.{suffix}") for suffix in SUFFIXES}
+    else:
+        files = dict(source)
     item_ids = _read_index(files["item2index"])
     user_ids = _read_index(files["user2index"])
     sizes = len(user_ids), len(item_ids)
@@ -51,7 +57,7 @@ def read_unisrec(prefix: Path, name: str | None = None) -> Domain:
         _append(files[suffix], sizes, histories)
     texts = _read_texts(files["text"], item_ids)
     return Domain(
-        name=name or prefix.name,
+        name=name,
         sequences=Sequences.of(histories),
         item_ids=item_ids,
         user_ids=user_ids,
@@ -161,8 +167,7 @@ def _read_texts(path: Path, item_ids: tuple[str, ...]) -> tuple[str, ...]:
         # The released texts end with the space that separates fields.
         texts[row] = content.removesuffix(" ")
     complete = tuple(text or "" for text in texts)
-    for warning in check_texts(complete, path):
-        logger.warning(warning)
+    check_texts(complete, path)
     return complete
 
 
@@ -214,15 +219,16 @@ def read_features(path: Path, n_items: int, width: int | None = None) -> NDArray
     not finite.
     """
     try:
-        values = np.fromfile(path, "<f4")
-        size = path.stat().st_size
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    expected = n_items * width if width else len(values) - len(values) % max(n_items, 1)
-    if size != 4 * expected or not expected:
+    row = 4 * (width or len(content) // (4 * n_items))
+    if not content or len(content) != n_items * row:
         shape = f"{n_items} x {width}" if width else f"{n_items} rows of equal width"
-        raise InputError(f"{path}: {size} bytes are not {shape} of float32; encode the items of this very domain")
-    features = values.reshape(n_items, -1).astype(np.float32, copy=False)
+        raise InputError(
+            f"{path}: {len(content)} bytes are not {shape} of float32; encode the items of this very domain"
+        )
+    features = np.frombuffer(content, "<f4").astype(np.float32).reshape(n_items, -1)
     broken = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(broken):
         raise InputError(
@@ -234,6 +240,6 @@ def read_features(path: Path, n_items: int, width: int | None = None) -> NDArray
 def write_features(path: Path, features: NDArray[np.floating]) -> None:
     """Write [n_items, width] numbers as `read_features` reads them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = sibling(path)
     np.ascontiguousarray(features, "<f4").tofile(temporary)
     temporary.replace(path)

@@ -22,6 +22,7 @@ from __future__ import annotations
 import gzip
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,15 +30,13 @@ import numpy as np
 from numpy.random import PCG64, Generator
 from numpy.typing import NDArray
 
+from benchmark.cards import card_folder
 from benchmark.domain import Domain, Sequences
 from benchmark.formats import write_atomic
 from benchmark.jobs import derive_seed
 
 SEED = 1
 """Seed of the committed files."""
-
-FOLDER = Path(__file__).parents[2] / "datasets" / "demo"
-"""Where the committed files lie in a checkout."""
 
 THEMES = tuple(
     tuple(words.split())
@@ -71,7 +70,7 @@ STYLES = tuple(
 )
 """Words of each style."""
 
-COLOURS = tuple("red blue green yellow orange purple brown black white grey pink teal".split())
+COLOURS = ("red", "blue", "green", "yellow", "orange", "purple", "brown", "black", "white", "grey", "pink", "teal")
 """Words that mean nothing to anybody's taste."""
 
 NEXT_THEME, LIKED_STYLE, LIKED_THEME = 60, 16, 2
@@ -91,8 +90,7 @@ class Recipe:
     nouns: str
     """Its products, none of which another domain has."""
     brands: str = ""
-    """Its brands, none of which another domain has. A domain without brands sells in anonymous sessions: each lies
-    within one minute, some are known to be of one customer, and texts are terse and in upper case."""
+    """Its brands, none of which another domain has; sessions name none."""
     n_users: int
     n_items: int
     """Items offered. The few that nobody takes are left out of the domain."""
@@ -100,11 +98,8 @@ class Recipe:
     """Fewest interactions of a user."""
     longest: int
     """Most interactions of a user."""
-
-    @property
-    def sessions(self) -> bool:
-        """Whether users are anonymous sessions."""
-        return not self.brands
+    sessions: bool = False
+    """Users are anonymous sessions of less than a minute, some of them of one customer; texts are terse capitals."""
 
 
 RECIPES = {
@@ -151,6 +146,7 @@ RECIPES = {
         n_items=340,
         shortest=5,
         longest=8,
+        sessions=True,
     ),
 }
 """The demo domains by name: three sources, a cross-domain target, a cross-platform target."""
@@ -182,19 +178,20 @@ def plant(name: str, *, transfer: float = 1.0, seed: int = SEED) -> Planted:
     rng = Generator(PCG64(derive_seed(seed, name, "users")))
     shoppers = _shoppers(rng, recipe)
     rows = _behaviour(rng, recipe, shoppers, themes, styles, popularity)
-    times = _times(rng, recipe, [len(row) for row in rows])
+    lengths = [len(row) for row in rows]
+    times = _times(rng, recipe, lengths)
 
     taken, items = np.unique(np.concatenate(rows), return_inverse=True)
     themes, styles, texts = themes[taken], styles[taken], [texts[item] for item in taken]
     if recipe.source:
         rng = Generator(PCG64(derive_seed(seed, name, "swaps")))
         texts = _swapped(rng, texts, round((1 - transfer) * len(texts)))
-    lengths = [len(row) for row in rows]
+    shop = name.removeprefix("demo-")
     domain = Domain(
         name=name,
         sequences=Sequences(items.astype(np.int32), np.cumsum([0, *lengths], dtype=np.int64)),
-        item_ids=tuple(f"i{item:03}" for item in range(len(taken))),
-        user_ids=tuple(f"{'s' if recipe.sessions else 'u'}{user:03}" for user in range(recipe.n_users)),
+        item_ids=tuple(f"{shop}-i{item:03}" for item in range(len(taken))),
+        user_ids=tuple(f"{shop}-{'s' if recipe.sessions else 'u'}{user:03}" for user in range(recipe.n_users)),
         texts=tuple(texts),
         timestamps=times,
         clusters=_numbered(shoppers) if recipe.sessions else None,
@@ -220,12 +217,16 @@ def _pick(rng: Generator, weights: NDArray[np.int64]) -> int:
 
 def _text(rng: Generator, recipe: Recipe, theme: tuple[str, ...], style: tuple[str, ...]) -> str:
     first, second, third = (theme[row] for row in _order(rng, len(theme))[:3])
-    look, noun, brand, colour = (
-        words[_below(rng, len(words))] for words in (style, recipe.nouns.split(), recipe.brands.split() or ("",), COLOURS)
-    )
+    look, noun = _word(rng, style), _word(rng, recipe.nouns.split())
     if recipe.sessions:
         return f"{first} {look} {noun} {second}".upper()
-    return f"{brand} {look} {noun} with {first}, {second} and {third}, {colour}."
+    return (
+        f"{_word(rng, recipe.brands.split())} {look} {noun} with {first}, {second} and {third}, {_word(rng, COLOURS)}."
+    )
+
+
+def _word(rng: Generator, words: Sequence[str]) -> str:
+    return words[_below(rng, len(words))]
 
 
 def _shoppers(rng: Generator, recipe: Recipe) -> list[int]:
@@ -294,7 +295,7 @@ def _numbered(shoppers: list[int]) -> NDArray[np.int32]:
     return np.array([numbers.setdefault(shopper, len(numbers)) for shopper in shoppers], np.int32)
 
 
-def write(folder: Path = FOLDER) -> list[Domain]:
+def write(folder: Path) -> list[Domain]:
     """Write every demo domain as gzipped atomic files into ``folder``, and return the domains."""
     domains = [plant(name).domain for name in RECIPES]
     folder.mkdir(parents=True, exist_ok=True)
@@ -309,6 +310,6 @@ def write(folder: Path = FOLDER) -> list[Domain]:
 
 
 if __name__ == "__main__":
-    for domain in write():
+    for domain in write(card_folder() / "demo"):
         print(f"{domain.name}: {domain.n_users} users, {domain.n_items} items, {domain.n_interactions} interactions")
-        print(f"  fingerprint {domain.fingerprint}; where it has changed, say so in the card")
+        print(f"  fingerprint {domain.fingerprint} (if it has changed, the card must say so)")

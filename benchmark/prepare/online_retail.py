@@ -56,6 +56,8 @@ def prepare_online_retail(table: Path, *, name: str, ties: Ties = "hash") -> Dom
     user_ids, users = np.unique([row[0] for row in rows], return_inverse=True)
     item_ids, items = np.unique([row[1] for row in rows], return_inverse=True)
     kept = core_rows(users, items, CORE)
+    if not len(kept):
+        raise InputError(f"{table}: no invoice and stock code have {CORE} lines each; fetch the whole file")
     rows = [rows[row] for row in kept]
     user_rows, users = np.unique(users[kept], return_inverse=True)
     item_rows, items = np.unique(items[kept], return_inverse=True)
@@ -63,7 +65,9 @@ def prepare_online_retail(table: Path, *, name: str, ties: Ties = "hash") -> Dom
 
     def key(row: int) -> int:
         invoice, code, quantity, time = rows[row]
-        return tie_key(invoice, code, f"{invoice},{code},{quantity},{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M:%S}")
+        return tie_key(
+            invoice, code, f"{invoice},{code},{quantity},{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M:%S}"
+        )
 
     order = time_order(users, times, key if ties == "hash" else None)
     invoices = tuple(user_ids[user_rows].tolist())

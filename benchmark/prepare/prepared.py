@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +24,9 @@ from benchmark.cards import (
 )
 from benchmark.domain import Domain
 from benchmark.errors import InputError
+from benchmark.files import write_text
 from benchmark.formats.atomic import read_atomic
-from benchmark.formats.interactions import check_lengths, check_texts, logger
+from benchmark.formats.interactions import check_lengths, text_warnings
 from benchmark.formats.lines import present, read_bytes
 from benchmark.formats.unisrec import read_unisrec
 from benchmark.jobs import digest
@@ -58,6 +58,11 @@ def raw_folder(cache: Path) -> Path:
     return cache / "raw"
 
 
+def domain_folder(card: Card, cache: Path) -> Path:
+    """Where the prepared domain of a card is kept."""
+    return cache / "domains" / card.name
+
+
 def prepare(card: Card, *, data: Sequence[Path] = (), cache: Path, allow_mismatch: bool = False) -> Prepared:
     """The domain of a card, from the first of its inputs whose files are all present below a folder of ``data``.
 
@@ -68,18 +73,14 @@ def prepare(card: Card, *, data: Sequence[Path] = (), cache: Path, allow_mismatc
     for folder in data:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such data folder")
-    home = cache / "domains" / card.name
+    home = domain_folder(card, cache)
     home.parent.mkdir(parents=True, exist_ok=True)
     # Shards started together share a cache.
     with FileLock(home.with_name(f".{card.name}.lock")):
-        given, files = _choose(card, data, cache)
-        key = _key(given, files)
-        domain = _remembered(home, key)
-        if domain is None:
-            logger.info("preparing %s from %s", card.name, ", ".join(map(str, files.values())))
-            domain = _read(card, given, files)
-            remember(domain, home, key)
-    mismatches = tuple(_mismatches(domain, given))
+        domain, given, files = _obtain(card, data, cache)
+    mismatches = tuple(_mismatches(domain, given.expect))
+    if mismatches:
+        mismatches += tuple(_changed_files(given, files))
     if mismatches and not allow_mismatch:
         raise InputError(
             f"{card.name}: not what {card.file} expects: {'; '.join(mismatches)}; get the files again from "
@@ -92,28 +93,38 @@ def prepare(card: Card, *, data: Sequence[Path] = (), cache: Path, allow_mismatc
         card=card,
         split=given.split,
         mismatches=mismatches,
-        warnings=tuple(check_texts(domain.texts, card.name)),
+        warnings=tuple(text_warnings(domain)),
     )
 
 
 def remember(domain: Domain, home: Path, key: Mapping[str, Any]) -> None:
     """Save a domain with the key it is found by."""
     domain.save(home)
-    temporary = home / ".prepared.json"
-    temporary.write_text(json.dumps(key, indent=1))
-    os.replace(temporary, home / "prepared.json")
+    write_text(home / "prepared.json", json.dumps(key, indent=1))
 
 
-def imported_key() -> dict[str, Any]:
-    """Key of a domain that was imported, not prepared from files of a card."""
-    return {"recipe": "imported", "files": {}}
+def key_of(given: Input, files: Mapping[str, Path]) -> dict[str, Any]:
+    """What a prepared domain is a function of: the recipe, and size and time of the files."""
+    stats = {name: path.stat() for name, path in files.items()}
+    return {
+        "recipe": _recipe(given),
+        "files": {name: [files[name].name, stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()},
+    }
 
 
-def _remembered(home: Path, key: Mapping[str, Any]) -> Domain | None:
-    """The saved domain if it was prepared under ``key``."""
-    if _saved_key(home) != key:
-        return None
-    return Domain.load(home)
+def locate(card: Card, given: Input, data: Sequence[Path], cache: Path) -> dict[str, Path] | None:
+    """The files of an input, plain or .gz, all from one folder; None if no folder has all of them."""
+    for folder in [card.file.parent] if given.base == "card" else [*data, raw_folder(cache)]:
+        found = {name: present(folder / path) for name, path in given.paths().items()}
+        files = {name: path for name, path in found.items() if path is not None}
+        if len(files) == len(found):
+            return files
+    return None
+
+
+def _recipe(given: Input) -> str:
+    """Digest of what decides how files become a domain; expectations and addresses do not."""
+    return digest({"version": VERSION, **given.model_dump(exclude={"expect", "urls", "sha256", "split", "base"})})
 
 
 def _saved_key(home: Path) -> dict[str, Any] | None:
@@ -123,6 +134,81 @@ def _saved_key(home: Path) -> dict[str, Any] | None:
         return None
 
 
-def _recipe(given: Input) -> str:
-    """Digest of what decides how files become a domain; expectations and addresses do not."""
-    return digest({"version": VERSION, **given.model_dump(exclude={"expect", "urls", "sha256", "split", "base"})})
+def _obtain(card: Card, data: Sequence[Path], cache: Path) -> tuple[Domain, Input, Mapping[str, Path]]:
+    """The domain, the input it is from, and the raw files of that (none where these are gone)."""
+    home = domain_folder(card, cache)
+    saved = _saved_key(home)
+    for given in card.inputs:
+        files = locate(card, given, data, cache)
+        if files is None:
+            continue
+        key = key_of(given, files)
+        if saved == key:
+            return Domain.load(home), given, files
+        domain = _read(card, given, files)
+        remember(domain, home, key)
+        return domain, given, files
+    for given in card.inputs:
+        if saved and saved.get("recipe") == _recipe(given):
+            return Domain.load(home), given, {}
+    raise InputError(_nothing_found(card, data, cache))
+
+
+def _nothing_found(card: Card, data: Sequence[Path], cache: Path) -> str:
+    lines = [f"{card.name}: nothing to prepare it from"]
+    folders = [*data, raw_folder(cache)]
+    for given in card.inputs:
+        paths = given.paths().values()
+        lines.append(f"  {given.split}: {', '.join(paths)} (plain or .gz)")
+        for folder in folders:
+            missing = [path for path in paths if not present(folder / path)]
+            if len(missing) < len(paths):
+                lines.append(f"    {folder} has only some of them; it lacks {', '.join(missing)}")
+    lines.append(f"looked in {', '.join(map(str, folders))}; get the files from {card.source} and give their folder")
+    lines.append(f"with --data, or try `transrec data fetch {card.name}`")
+    return "\n".join(lines)
+
+
+def _read(card: Card, given: Input, files: Mapping[str, Path]) -> Domain:
+    match given:
+        case UnisrecInput():
+            return read_unisrec(files, card.name)
+        case AtomicInput():
+            return read_atomic(
+                files["interactions"],
+                files["items"],
+                name=card.name,
+                text=given.text,
+                ties=given.ties,
+                positions=given.positions,
+            )
+        case AmazonInput():
+            return prepare_amazon2018(files["ratings"], files["metadata"], name=card.name)
+        case RetailInput():
+            return prepare_online_retail(files["table"], name=card.name, ties=given.ties)
+        case ImportedInput():
+            raise InputError(f"{card.name}: its imported tables are no longer in the cache; import them again")
+
+
+def _mismatches(domain: Domain, expected: Expected | None) -> Iterator[str]:
+    if expected is None:
+        return
+    for what, found, wanted in (
+        ("users", domain.n_users, expected.users),
+        ("items", domain.n_items, expected.items),
+        ("interactions", domain.n_interactions, expected.interactions),
+    ):
+        if found != wanted:
+            yield f"{found:,} {what} instead of {wanted:,}"
+    length = sum(map(len, domain.texts)) / domain.n_items
+    if expected.text_length is not None and abs(length - expected.text_length) > 0.005 + 1e-9:
+        yield f"a mean text length of {length:.2f} characters instead of {expected.text_length:.2f}"
+    if expected.fingerprint is not None and domain.fingerprint != expected.fingerprint:
+        yield f"fingerprint {domain.fingerprint[:12]}... instead of {expected.fingerprint[:12]}..."
+
+
+def _changed_files(given: Input, files: Mapping[str, Path]) -> Iterator[str]:
+    """What is wrong with raw files whose hash the card knows."""
+    for name, wanted in given.sha256.items():
+        if name in files and hashlib.sha256(read_bytes(files[name])).hexdigest() != wanted:
+            yield f"{files[name]} has another SHA-256 than the card knows"

@@ -1,0 +1,221 @@
+"""``transrec run``: from a suite's name to a written leaderboard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmark import pretrain, store, transfer
+from benchmark.cards import Cards, load_cards
+from benchmark.encode import provenance
+from benchmark.encoders import EncoderSpec
+from benchmark.errors import InputError
+from benchmark.execute import Failed, default_workers, execute, facts_key
+from benchmark.jobs import Job
+from benchmark.method import registry
+from benchmark.plan import Task, jobs_of, task_of
+from benchmark.prepare import Prepared, prepare
+from benchmark.record import OverlapInfo, Planned, SourceInfo, TargetInfo
+from benchmark.report.build import build
+from benchmark.report.leaderboard import render_terminal, write_report
+from benchmark.runner import Facts, Place, encoded
+from benchmark.splits import leave_one_out
+from benchmark.suite import Suite, load_suite
+from benchmark.train import resolve_precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Campaign:
+    """What the command line asked for."""
+
+    suite: str
+    targets: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    seeds: int | None = None
+    data: tuple[Path, ...] = ()
+    cards: tuple[Path, ...] = ()
+    cache: Path
+    results: Path
+    reports: Path
+    workers: int | None = None
+    device: str = "auto"
+    replace: bool = False
+    plugins: tuple[str, ...] = ()
+    allow_mismatch: bool = False
+    dry_run: bool = False
+
+
+def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
+    """Run what has no result yet, write the report, and return the jobs that failed. Raises InputError."""
+    device = _device(campaign.device)
+    suite = load_suite(campaign.suite)
+    cards = load_cards(campaign.cards, campaign.cache)
+    suite = _with_full_names(suite, cards)
+    targets = tuple(cards[name].name for name in campaign.targets)
+    known = registry(campaign.plugins)
+    jobs = jobs_of(suite, known, targets=targets, methods=campaign.methods, seeds=campaign.seeds)
+    prepared = _prepare(jobs, cards, campaign, say)
+    tasks = _tasks(jobs, prepared, device)
+    facts = _facts(tasks, prepared)
+    place = Place(
+        cache=campaign.cache.resolve(),
+        results=campaign.results.resolve(),
+        device=device.type,
+        plugins=campaign.plugins,
+        replace=campaign.replace,
+    )
+    stored = store.finished(place.results)
+    todo = [task for task in tasks if campaign.replace or task.key[:12] not in stored]
+    say(f"suite {suite.name}: {len(tasks)} jobs, {len(tasks) - len(todo)} already stored")
+    if campaign.dry_run:
+        for task in todo:
+            say(f"would run {task.job.target} {task.job.method} seed {task.job.seed} ({task.key[:12]})")
+        return []
+    for warning in dict.fromkeys(warning for fact in facts.values() for warning in fact.warnings):
+        say(f"warning: {warning}")
+    _write_surroundings(suite, tasks, prepared, place)
+    _encode(todo, prepared, place)
+    workers = min(campaign.workers or default_workers(), max(len(todo), 1))
+    try:
+        failed = execute(todo, facts, place, workers=workers, say=say) if todo else []
+    except KeyboardInterrupt:
+        say("interrupted: finished runs are stored; the same command goes on from here")
+        raise
+    report = write_report(suite.name, campaign.results, campaign.reports)
+    say("\n" + render_terminal(build(suite.name, campaign.results)))
+    say(f"\nwrote {report}")
+    if failed:
+        say(f"{len(failed)} of {len(todo)} jobs failed:")
+        for failure in failed:
+            job = failure.task.job
+            say(f"  {job.target} {job.method} seed {job.seed}: {failure.reason} (log: {failure.log})")
+    return failed
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: torch sees no GPU here; use --device cpu, or install a build with CUDA")
+    return torch.device(name)
+
+
+def _with_full_names(suite: Suite, cards: Cards) -> Suite:
+    return suite.model_copy(
+        update={
+            "targets": tuple(cards[name].name for name in suite.targets),
+            "sources": tuple(cards[name].name for name in suite.sources),
+        }
+    )
+
+
+def _prepare(jobs: Sequence[Job], cards: Cards, campaign: Campaign, say: Callable[[str], None]) -> dict[str, Prepared]:
+    """Every domain that the jobs name, prepared and checked."""
+    names = dict.fromkeys(name for job in jobs for name in (job.target, *job.sources))
+    found: dict[str, Prepared] = {}
+    for name in names:
+        found[name] = prepare(
+            cards[name], data=campaign.data, cache=campaign.cache, allow_mismatch=campaign.allow_mismatch
+        )
+        domain = found[name].domain
+        say(f"{name}: {domain.n_users:,} users, {domain.n_items:,} items, {domain.n_interactions:,} interactions")
+    return found
+
+
+def _tasks(jobs: Sequence[Job], prepared: Mapping[str, Prepared], device: torch.device) -> list[Task]:
+    fingerprints = {name: each.domain.fingerprint for name, each in prepared.items()}
+    encoders: dict[str, Mapping[str, Any]] = {
+        name: provenance(EncoderSpec.parse(name)) for name in {job.encoder for job in jobs if job.encoder}
+    }
+    precision = resolve_precision("auto", device)
+    return [task_of(job, fingerprints, encoders, precision) for job in jobs]
+
+
+def _facts(tasks: Sequence[Task], prepared: Mapping[str, Prepared]) -> dict[str, Facts]:
+    """What the records of each (target, sources) say of the data; checks the transfer contract. Raises InputError."""
+    found: dict[str, Facts] = {}
+    for task in tasks:
+        if facts_key(task) in found:
+            continue
+        target = prepared[task.job.target]
+        overlaps = [transfer.check(target, prepared[name]) for name in task.job.sources]
+        found[facts_key(task)] = Facts(
+            target=TargetInfo(
+                name=target.card.name,
+                title=target.card.title,
+                paper_name=None if target.custom else target.card.paper_name,
+                fingerprint=target.domain.fingerprint,
+                custom=target.custom,
+                split=target.split,
+                users=target.domain.n_users,
+                items=target.domain.n_items,
+                interactions=target.domain.n_interactions,
+            ),
+            sources=tuple(
+                SourceInfo(
+                    name=name,
+                    fingerprint=prepared[name].domain.fingerprint,
+                    users=prepared[name].domain.n_users,
+                    items=prepared[name].domain.n_items,
+                    interactions=prepared[name].domain.n_interactions,
+                )
+                for name in task.job.sources
+            ),
+            overlap=tuple(
+                OverlapInfo(source=o.source, users=o.users, items=o.items, texts=o.texts) for o in overlaps
+            ),
+            warnings=(*target.mismatches, *target.warnings, *(o.warning for o in overlaps if o.warning)),
+        )
+    return found
+
+
+def _context(prepared: Prepared) -> store.Context:
+    split, domain = leave_one_out(prepared.domain), prepared.domain
+    counts = split.train_counts[split.test.targets]
+    cluster = np.arange(domain.n_users)
+    if domain.clusters is not None:
+        # in order of first appearance, so that nothing of the raw ids is left
+        _, first, code = np.unique(domain.clusters, return_index=True, return_inverse=True)
+        cluster = np.argsort(np.argsort(first))[code]
+    return store.Context(
+        fingerprint=domain.fingerprint,
+        history_length=split.test.histories.lengths.astype(np.int32),
+        train_count=counts.astype(np.int32),
+        cold=counts == 0,
+        cluster=cluster.astype(np.int32),
+    )
+
+
+def _write_surroundings(suite: Suite, tasks: Sequence[Task], prepared: Mapping[str, Prepared], place: Place) -> None:
+    """The plan of the suite and the context of each target: what a report needs besides runs."""
+    for target in dict.fromkeys(task.job.target for task in tasks):
+        store.write_context(place.results, suite.name, target, _context(prepared[target]))
+    entries = [
+        Planned(
+            target=task.job.target,
+            method=task.job.method,
+            setting=task.job.setting,
+            seed=task.job.seed,
+            key=task.key,
+        )
+        for task in tasks
+    ]
+    store.write_plan(place.results, suite.name, entries)
+
+
+def _encode(tasks: Sequence[Task], prepared: Mapping[str, Prepared], place: Place) -> None:
+    """Encode all texts that the tasks read, here, with all processors, so that workers only map them."""
+    for task in tasks:
+        if task.job.encoder:
+            encoded(place.cache, prepared[task.job.target].domain, task.job.encoder, progress=True)
+    artefacts = {task.artefact.key: task.artefact for task in tasks if task.artefact}
+    for key, artefact in artefacts.items():
+        if pretrain.find(artefact.spec, key, place.cache, place.results) is None:
+            for name in artefact.spec.sources:
+                for noisy in (False, True):
+                    encoded(place.cache, prepared[name].domain, artefact.spec.encoder, noisy=noisy, progress=True)

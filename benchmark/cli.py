@@ -1,0 +1,178 @@
+"""``transrec``: the command line. Exit codes: 0 done; 1 some runs failed or a check found something; 2 bad input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from benchmark import __version__
+from benchmark.data_commands import AllowMismatch, AsJson, CardFolders, Data
+from benchmark.data_commands import app as data_app
+from benchmark.data_commands import all_cards
+from benchmark.errors import InputError
+from benchmark.paths import cache_dir
+
+app = typer.Typer(
+    help="Benchmark of transferable sequential recommenders.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(data_app, name="data")
+
+Results = Annotated[Path, typer.Option(help="Folder of stored runs.")]
+Reports = Annotated[Path, typer.Option("--out", help="Folder that reports are written to.")]
+Plugins = Annotated[list[str] | None, typer.Option("--plugin", help="module:Name of more methods (repeatable).")]
+
+
+class Listing(StrEnum):
+    DATASETS = "datasets"
+    METHODS = "methods"
+    SUITES = "suites"
+    ENCODERS = "encoders"
+
+
+class Device(StrEnum):
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Rerun(StrEnum):
+    FAILED = "failed"
+    ALL = "all"
+
+
+def _rows(what: Listing, cards: list[Path] | None, plugins: list[str] | None) -> list[dict[str, Any]]:
+    if what is Listing.DATASETS:
+        return [
+            {"name": c.name, "aliases": " ".join(c.aliases), "role": c.role, "title": c.title, "licence": c.licence}
+            for c in all_cards(cards)
+        ]
+    if what is Listing.SUITES:
+        from benchmark.suite import load_suite, suite_names
+
+        return [{"name": suite.name, "about": suite.about} for suite in map(load_suite, suite_names())]
+    if what is Listing.ENCODERS:
+        from benchmark.encoders import ABOUT
+
+        return [{"name": name, "about": about} for name, about in ABOUT.items()]
+    from benchmark.method import registry
+
+    return [
+        {"name": m.name, "role": m.role, "reads": m.family, "needs": " ".join(sorted(m.needs)), "source": m.paper}
+        for m in registry(tuple(plugins or ())).methods.values()
+    ]
+
+
+@app.command("list")
+def list_command(
+    what: Listing, cards: CardFolders = None, plugins: Plugins = None, as_json: AsJson = False
+) -> None:
+    """What there is to choose from."""
+    rows = _rows(what, cards, plugins)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in rows[0] if rows else ():
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    Console().print(table)
+
+
+@app.command("run")
+def run_command(
+    suite: Annotated[str, typer.Argument(help="A suite's name, or a YAML file.")],
+    targets: Annotated[str, typer.Option(help="Only these targets, separated by commas.")] = "",
+    methods: Annotated[str, typer.Option(help="Only these methods, separated by commas.")] = "",
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds a trained method.")] = None,
+    data: Data = None,
+    cards: CardFolders = None,
+    results: Results = Path("results"),
+    reports: Annotated[Path, typer.Option(help="Folder that the report is written to.")] = Path("reports"),
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; one a processor by default.")] = None,
+    device: Device = Device.AUTO,
+    rerun: Annotated[Rerun, typer.Option(help="failed: what has no result; all: everything.")] = Rerun.FAILED,
+    plugins: Plugins = None,
+    allow_mismatch: AllowMismatch = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be run.")] = False,
+) -> None:
+    """Run a suite: whatever has no result yet is trained and ranked; then the report is written and shown."""
+    from benchmark.campaign import Campaign, run
+
+    failed = run(
+        Campaign(
+            suite=suite,
+            targets=_names(targets),
+            methods=_names(methods),
+            seeds=seeds,
+            data=tuple(data or ()),
+            cards=tuple(cards or ()),
+            cache=cache_dir(),
+            results=results,
+            reports=reports,
+            workers=workers,
+            device=device.value,
+            replace=rerun is Rerun.ALL,
+            plugins=tuple(plugins or ()),
+            allow_mismatch=allow_mismatch,
+            dry_run=dry_run,
+        ),
+        say=lambda line: print(line, flush=True),
+    )
+    if failed:
+        raise typer.Exit(1)
+
+
+def _names(given: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in given.split(",") if name.strip())
+
+
+@app.command("report")
+def report_command(suite: str, results: Results = Path("results"), out: Reports = Path("reports")) -> None:
+    """Write the leaderboard of a suite again, from its stored runs alone."""
+    from benchmark.report.leaderboard import write_report
+
+    typer.echo(f"wrote {write_report(suite, results, out)}")
+
+
+@app.command("verify")
+def verify_command(path: Path) -> None:
+    """Check a run's folder, a suite's or all results: all that can be derived again is."""
+    from benchmark.verify import verify
+
+    problems = verify(path)
+    for problem in problems:
+        typer.echo(problem)
+    typer.echo(f"{path}: {len(problems)} problems" if problems else f"{path}: all is well")
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def version_option(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    if version:
+        typer.echo(f"transrec-bench {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; input errors become a message and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

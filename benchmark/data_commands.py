@@ -1,0 +1,237 @@
+"""``transrec data``: get data sets, prepare them, look at them, and bring your own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from benchmark.cards import Card, Cards, Input, Role, load_card, load_cards
+from benchmark.domain import Domain
+from benchmark.errors import InputError, at
+from benchmark.files import sibling, write_text
+from benchmark.formats.atomic import read_atomic
+from benchmark.formats.interactions import check_lengths, text_warnings
+from benchmark.formats.lines import present
+from benchmark.formats.tables import Columns, read_tables
+from benchmark.paths import cache_dir
+from benchmark.prepare import Prepared, prepare, raw_folder
+from benchmark.prepare.kcore import domain_core
+from benchmark.prepare.prepared import domain_folder, key_of, remember
+from benchmark.strict import parse
+
+app = typer.Typer(help="Get, prepare, show and verify data sets; import your own.", no_args_is_help=True)
+
+Names = Annotated[list[str], typer.Argument(help="Names or aliases of data sets.", show_default=False)]
+Data = Annotated[list[Path] | None, typer.Option(help="Folder with raw or released files (repeatable).")]
+CardFolders = Annotated[list[Path] | None, typer.Option("--cards", help="Folder with more dataset cards (repeatable).")]
+AllowMismatch = Annotated[
+    bool, typer.Option("--allow-mismatch", help="Accept data that differ from their card, as custom domains.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def all_cards(folders: list[Path] | None = None) -> Cards:
+    """The cards of the suite, of imported tables and of the folders given."""
+    return load_cards(folders or [], cache_dir())
+
+
+@app.command("prepare")
+def prepare_command(
+    names: Names,
+    data: Data = None,
+    cards: CardFolders = None,
+    allow_mismatch: AllowMismatch = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn raw or released files into prepared domains, checked against their cards."""
+    known = all_cards(cards)
+    wanted = [known[name] for name in names]
+    done = [prepare(card, data=data or [], cache=cache_dir(), allow_mismatch=allow_mismatch) for card in wanted]
+    _print([_summary(prepared) for prepared in done], as_json)
+
+
+@app.command("fetch")
+def fetch_command(names: Names, cards: CardFolders = None) -> None:
+    """Download the raw files of data sets that have a direct address."""
+    known = all_cards(cards)
+    for card in [known[name] for name in names]:
+        for path in fetch(card, raw_folder(cache_dir())):
+            typer.echo(path)
+
+
+@app.command("import")
+def import_command(
+    name: Annotated[str, typer.Argument(help="What to call it.")],
+    interactions: Annotated[Path, typer.Option(help="Table of user, item, timestamp: .csv, .parquet or .inter.")],
+    items: Annotated[Path, typer.Option(help="Table of item and text: .csv, .parquet or .item.")],
+    user: Annotated[str, typer.Option(help="Column of the user.")] = "user",
+    item: Annotated[str, typer.Option(help="Column of the item, in both tables.")] = "item",
+    timestamp: Annotated[str, typer.Option(help="Column of the time: seconds since 1970, or ISO dates.")] = "timestamp",
+    text: Annotated[list[str] | None, typer.Option(help="Column of the text (repeatable); 'text' by default.")] = None,
+    k_core: Annotated[int, typer.Option(min=1, help="Keep users and items with this many interactions.")] = 1,
+    role: Annotated[Role, typer.Option(help="What it will be used as.")] = "both",
+) -> None:
+    """Make a data set of your own from an interaction table and an item table."""
+    columns = Columns(user=user, item=item, timestamp=timestamp, text=tuple(text or ["text"]))
+    if interactions.name.removesuffix(".gz").endswith(".inter"):
+        domain = read_atomic(interactions, items, name=name, text=text)
+    else:
+        domain = read_tables(interactions, items, name=name, columns=columns)
+    if k_core > 1:
+        domain = domain_core(domain, k_core)
+    if role != "source":
+        check_lengths(domain, interactions)
+    card = import_domain(domain, role=role, cache=cache_dir())
+    for warning in text_warnings(domain):
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(
+        f"{card.name}: {domain.n_users:,} users, {domain.n_items:,} items, {domain.n_interactions:,} interactions; "
+        f"use it with --targets {card.name}; its card is {card.file}"
+    )
+
+
+@app.command("show")
+def show_command(name: str, cards: CardFolders = None, as_json: AsJson = False) -> None:
+    """What a data set is, where to get it and what must come out."""
+    card = all_cards(cards)[name]
+    shown = card.model_dump(mode="json", exclude_none=True) | {"card": str(card.file)}
+    folder = domain_folder(card, cache_dir())
+    if folder.is_dir():
+        shown["prepared"] = str(folder)
+    if as_json:
+        typer.echo(json.dumps(shown, indent=1))
+    else:
+        typer.echo(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=110).rstrip())
+
+
+@app.command("verify")
+def verify_command(names: Names, data: Data = None, cards: CardFolders = None, as_json: AsJson = False) -> None:
+    """Check prepared domains against their own fingerprints and their cards; exit code 1 if one differs."""
+    known = all_cards(cards)
+    wanted = [known[name] for name in names]
+    found = [prepare(card, data=data or [], cache=cache_dir(), allow_mismatch=True) for card in wanted]
+    _print([_summary(prepared) for prepared in found], as_json)
+    if any(prepared.custom for prepared in found):
+        raise typer.Exit(1)
+
+
+def fetch(card: Card, folder: Path) -> list[Path]:
+    """Download the files of the first input that has an address for each of them; files that are there stay.
+
+    Raises InputError where there is no direct address, or a download fails or is not the file the card knows.
+    """
+    for given in card.inputs:
+        if given.paths() and set(given.urls) == set(given.paths()):
+            return [_download(card, given, key, folder / path) for key, path in given.paths().items()]
+    wanted = "\n".join(f"  {', '.join(given.paths().values())}" for given in card.inputs if given.paths())
+    raise InputError(
+        f"{card.name}: no direct download. Get it from {card.source}, arrange one of these sets of files in a folder, "
+        f"and give the folder with --data:\n{wanted or '  (nothing: it was imported)'}"
+    )
+
+
+def _download(card: Card, given: Input, key: str, path: Path) -> Path:
+    found = present(path)
+    if found:
+        return found
+    # Only this command needs the network.
+    import pooch
+
+    url, _, member = given.urls[key].partition("#")
+    known = given.sha256.get(key) if not member and not url.endswith(".gz") else None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    target = path if not member else path.with_name(f"{path.name}.zip")
+    try:
+        pooch.retrieve(url, known and f"sha256:{known}", fname=target.name, path=target.parent)
+        if member:
+            _extract(target, member, path)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{card.name}: {url} could not be fetched ({error}); get it by hand from {card.source} and give its folder "
+            f"with --data"
+        ) from error
+    return path
+
+
+def _extract(archive: Path, member: str, path: Path) -> None:
+    temporary = sibling(path)
+    try:
+        with zipfile.ZipFile(archive) as file, file.open(member) as source, temporary.open("wb") as target:
+            shutil.copyfileobj(source, target)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        archive.unlink(missing_ok=True)
+
+
+def import_domain(domain: Domain, *, role: Role, cache: Path) -> Card:
+    """Keep a domain and a card for it in the cache; an import of the same name is replaced.
+
+    Raises InputError if the name is no valid name, or belongs to another card.
+    """
+    path = cache / "cards" / f"{domain.name}.yaml"
+    given = {
+        "reader": "imported",
+        "split": "own",
+        "expect": {
+            "users": domain.n_users,
+            "items": domain.n_items,
+            "interactions": domain.n_interactions,
+            "fingerprint": domain.fingerprint,
+        },
+    }
+    fields: dict[str, Any] = {
+        "name": domain.name,
+        "title": domain.name,
+        "role": role,
+        "about": "Imported with `transrec data import`.",
+        "source": "imported",
+        "licence": "unknown",
+        "inputs": [given],
+    }
+    card = parse(Card, fields, f"the import of '{domain.name}'")
+    for other in load_cards():
+        if domain.name in (other.name, *other.aliases):
+            raise InputError(f"the name '{domain.name}' belongs to {at(other.file)}; import under another name")
+    remember(domain, domain_folder(card, cache), key_of(card.inputs[0], {}))
+    write_text(path, yaml.safe_dump(fields, sort_keys=False, allow_unicode=True))
+    return load_card(path)
+
+
+def _summary(prepared: Prepared) -> dict[str, Any]:
+    domain = prepared.domain
+    return {
+        "name": prepared.card.name,
+        "split": prepared.split,
+        "custom": prepared.custom,
+        "users": domain.n_users,
+        "items": domain.n_items,
+        "interactions": domain.n_interactions,
+        "fingerprint": domain.fingerprint,
+        "folder": str(domain_folder(prepared.card, cache_dir())),
+        "mismatches": list(prepared.mismatches),
+        "warnings": list(prepared.warnings),
+    }
+
+
+def _print(summaries: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(summaries, indent=1))
+        return
+    for found in summaries:
+        label = f"{found['split']}, CUSTOM" if found["custom"] else found["split"]
+        typer.echo(
+            f"{found['name']} ({label}): {found['users']:,} users, {found['items']:,} items, "
+            f"{found['interactions']:,} interactions, fingerprint {found['fingerprint'][:12]}, in {found['folder']}"
+        )
+        for problem in found["mismatches"]:
+            typer.echo(f"  differs from its card: {problem}", err=True)
+        for warning in found["warnings"]:
+            typer.echo(f"  warning: {warning}", err=True)

@@ -1,0 +1,180 @@
+"""Source-domain pre-training: artefacts made once, found by content, shared by all jobs that name them.
+
+An artefact is one safetensors file of half-precision weights, with what it is in its metadata. Its length in epochs is
+part of its key; a longer one continues a shorter one where that one's state is still in the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmark.batches import prefix_windows, training_batches, training_windows
+from benchmark.domain import Domain, Sequences
+from benchmark.errors import InputError
+from benchmark.jobs import PROTOCOL, Pretraining, derive_seed, digest
+from benchmark.method import PretrainingFamily, configure
+from benchmark.train import (
+    adam,
+    load_tensors,
+    optimizer_tensors,
+    resolve_precision,
+    restore_optimizer,
+    run_epoch,
+    save_tensors,
+)
+
+STATE_SECONDS = 120.0
+"""How often the state is written that an interrupted pre-training resumes from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artefact:
+    """Pre-trained weights, float32 in memory, and what they are: key, epochs, cost, learning curve."""
+
+    weights: Mapping[str, Tensor]
+    about: Mapping[str, Any]
+    sha256: str
+    """Of the file."""
+
+
+def key_parts(
+    spec: Pretraining, fingerprints: Mapping[str, str], encoder: Mapping[str, Any], precision: str
+) -> dict[str, Any]:
+    """Everything an artefact depends on."""
+    return {
+        "protocol": PROTOCOL,
+        "family": spec.family,
+        "version": spec.version,
+        "config": dict(spec.config),
+        "sources": [fingerprints[source] for source in spec.sources],
+        "encoder": dict(encoder),
+        "epochs": spec.epochs,
+        "seed": spec.seed,
+        "precision": precision,
+    }
+
+
+def file_name(spec: Pretraining, key: str) -> str:
+    return f"{spec.family}-{spec.epochs}-{key[:12]}.safetensors"
+
+
+def folder(cache: Path) -> Path:
+    return cache / "artefacts"
+
+
+def find(spec: Pretraining, key: str, cache: Path, results: Path) -> Path | None:
+    """The artefact of a key: in the cache, else committed beside the results of any suite."""
+    name = file_name(spec, key)
+    for path in (folder(cache) / name, *sorted(results.glob(f"*/artefacts/{name}"))):
+        if path.is_file():
+            return path
+    return None
+
+
+def load(path: Path, key: str) -> Artefact:
+    """Read an artefact; raises InputError if it is damaged or of another key."""
+    found = load_tensors(path)
+    if found is None or found[1].get("key") != key:
+        raise InputError(f"{path}: not the pre-trained weights of key {key[:12]}; delete the file and run again")
+    weights = {name: value.float() for name, value in found[0].items()}
+    return Artefact(weights=weights, about=found[1], sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def merge(domains: Sequence[Domain]) -> Sequences:
+    """The training part of all sources in one item table, sources one after another.
+
+    Each user's last two interactions are left out, as in the reference: nothing of a source is held out in vain, and a
+    source may be a target elsewhere.
+    """
+    parts = [domain.sequences.without_last(2) for domain in domains]
+    shifts = np.cumsum([0, *(domain.n_items for domain in domains)])
+    items = np.concatenate([part.items + shift for part, shift in zip(parts, shifts, strict=False)])
+    lengths = np.concatenate([part.lengths for part in parts])
+    return Sequences(items.astype(np.int32), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+
+def pretrain(
+    spec: Pretraining,
+    family: PretrainingFamily,
+    parts: Mapping[str, Any],
+    sequences: Sequences,
+    text: NDArray[np.float32],
+    noisy_text: NDArray[np.float32],
+    *,
+    cache: Path,
+    device: torch.device | None = None,
+    log: Callable[[str], None] = lambda line: None,
+) -> Path:
+    """Train for ``spec.epochs`` and write the artefact of ``parts`` (see `key_parts`); returns its file.
+
+    text, noisy_text: float32 [n_items, width] over the items of `merge`. Raises ArithmeticError on divergence.
+    """
+    device = device or torch.device("cpu")
+    precision = resolve_precision(parts["precision"], device)
+    config = configure(family.config, spec.config, f"pre-training '{spec.family}'")
+    started, core_started = time.perf_counter(), time.process_time()
+    torch.manual_seed(derive_seed(spec.seed, "pre-training"))
+    model = family.build(config, text, noisy_text).to(device)
+    optimizer = adam(model, config.learning_rate)
+    windows = (prefix_windows if model.prefix_rows else training_windows)(sequences)
+    curve: list[dict[str, float]] = []
+    spent = {"wall_seconds": 0.0, "core_seconds": 0.0}
+
+    state = folder(cache) / f".state-{digest({**parts, 'epochs': None})[:16]}.safetensors"
+    resumed = load_tensors(state)
+    if resumed and len(resumed[1]["curve"]) <= spec.epochs:
+        tensors, about = resumed
+        model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model/")})
+        restore_optimizer(model, optimizer, tensors)
+        curve, spent = list(about["curve"]), dict(about["spent"])
+        log(f"resumed after epoch {len(curve)}")
+
+    def cost() -> dict[str, float]:
+        return {
+            "wall_seconds": spent["wall_seconds"] + time.perf_counter() - started,
+            "core_seconds": spent["core_seconds"] + time.process_time() - core_started,
+        }
+
+    last_write = time.monotonic()
+    for epoch in range(len(curve) + 1, spec.epochs + 1):
+        began = time.perf_counter()
+        torch.manual_seed(derive_seed(spec.seed, "epoch", epoch))
+        rng = np.random.default_rng(derive_seed(spec.seed, "order", epoch))
+        batches = training_batches(sequences, windows, config.batch_targets, rng)
+        loss = run_epoch(model, optimizer, batches, precision, device)
+        seconds = time.perf_counter() - began
+        curve.append({"epoch": epoch, "loss": loss, "seconds": seconds})
+        log(f"pre-training {spec.family}, epoch {epoch} of {spec.epochs}: loss {loss:.4f} ({seconds:.1f} s)")
+        if epoch == spec.epochs or time.monotonic() - last_write > STATE_SECONDS:
+            tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
+            save_tensors(state, tensors | optimizer_tensors(model, optimizer), {"curve": curve, "spent": cost()})
+            last_write = time.monotonic()
+
+    key = digest(parts)
+    path = folder(cache) / file_name(spec, key)
+    weights = {name: value.half() for name, value in model.weights().items()}
+    about = {
+        "key": key,
+        "key_parts": dict(parts),
+        "sources": list(spec.sources),
+        "epochs": spec.epochs,
+        "curve": curve,
+        **cost(),
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "threads": torch.get_num_threads(),
+        "processors": os.cpu_count(),
+    }
+    save_tensors(path, weights, about)
+    return path

@@ -1,0 +1,51 @@
+"""A leaderboard for programs, as JSON and CSV.
+
+``leaderboard.json`` is `benchmark.report.tables.Leaderboard` field by field, beside a ``format`` number.
+``leaderboard.csv`` has one line a target, row and metric: ``suite, target, track, custom`` (0 or 1), ``method, setting,
+variant, role, seeds`` (how many), ``metric, mean, sd`` (over seeds; empty with one), ``printed`` (in the paper; or
+empty). Numbers have eight digits, so that the last bits of another machine's arithmetic change no file.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import BaseModel
+
+from benchmark.report.tables import Leaderboard
+
+FORMAT = 1
+
+
+def render_json(board: Leaderboard) -> str:
+    content = {"format": FORMAT} | _plain(asdict(board))
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def render_csv(board: Leaderboard) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    about = ("suite", "target", "track", "custom", "method", "setting", "variant", "role", "seeds")
+    writer.writerow([*about, "metric", "mean", "sd", "printed"])
+    for table in board.tables:
+        for row in table.rows:
+            custom = int(table.about is not None and table.about.custom)
+            known = [board.suite, table.target, table.track, custom, row.method, row.setting, row.variant, row.role]
+            for metric, cell in row.cells.items():
+                numbers = [_plain(value) for value in (cell.mean, cell.sd, cell.printed)]
+                writer.writerow([*known, len(row.seeds), metric, *numbers])
+    return file.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return float(f"{value:.8g}") if isinstance(value, float) else value

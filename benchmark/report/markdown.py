@@ -1,0 +1,169 @@
+"""A leaderboard as Markdown, for reading on a code host."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from tabulate import tabulate
+
+from benchmark.metrics import METRICS, PRIMARY
+from benchmark.report import wording
+from benchmark.report.printed import SOURCE
+from benchmark.report.tables import REFERENCE, Leaderboard, Table
+
+_PROTOCOLS = {
+    "paper": "Each user's last item is held out for testing and the one before it for selection, and every item of "
+    "the target is ranked for each of them, seen ones included, without sampling. Checkpoints are selected by "
+    f"unrounded {PRIMARY} on validation; where other items score exactly as high as the held-out one, a metric is its "
+    "exact expectation over the orders of the tie.",
+}
+_KINDS = {"paper": "paper", "control": "control", "replica": "replica", "row": "other"}
+_STYLES = {"best": "**{}**", "second": "<ins>{}</ins>", "": "{}"}
+
+
+def render_markdown(board: Leaderboard) -> str:
+    tracks = dict.fromkeys(table.track for table in board.tables)
+    parts = [
+        f"# Leaderboard: {_plain(board.suite)}",
+        *(_PROTOCOLS.get(track, f"Track: {_plain(track)}.") for track in tracks),
+        _legend(board),
+        _bullets(
+            [
+                *(f"Machine: {_plain(machine)}" for machine in board.machines),
+                *(f"Software: {_plain(versions)}" for versions in board.versions),
+                f"Made from stored results alone by `transrec report {board.suite}`",
+            ]
+        ),
+        *(part for table in board.tables for part in _section(table)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _legend(board: Leaderboard) -> str:
+    sentences = [
+        "Numbers are means over users, then over seeds, ± the standard deviation over seeds.",
+        "The best of a column is **bold**, the second <ins>underlined</ins>.",
+    ]
+    rows = [row for table in board.tables for row in table.rows]
+    if any(cell.printed is not None for row in rows for cell in row.cells.values()):
+        sentences.append(
+            f"(paper: …) is the number printed in {SOURCE}, obtained with the paper's encoder, sources and "
+            "tuning, which need not be those of this suite."
+        )
+    if any(row.versus for row in rows):
+        sentences.append(
+            f"Δ is the difference to {REFERENCE} over users, each averaged over seeds first, with the 95 % interval of "
+            "a paired t test; it speaks of these trained models, not of other seeds."
+        )
+    return " ".join(sentences)
+
+
+def _section(table: Table) -> list[str]:
+    title = table.about.title if table.about else table.target
+    parts = [f"## {_plain(title)} (`{table.target}`)", f"{_plain(wording.size(table))}."]
+    if table.rows:
+        parts += [_quality(table), _bullets(_notes(table)), "### Cost", _cost(table)]
+    if table.gaps:
+        parts += ["### Without a result", _bullets(map(_plain, wording.gaps(table)))]
+    return parts
+
+
+def _quality(table: Table) -> str:
+    compared = any(row.versus for row in table.rows)
+    columns = [_column(table, metric) for metric in METRICS]
+    lines = [
+        [
+            _plain(row.label),
+            _KINDS[row.role],
+            *values,
+            *([wording.interval(row.versus)] if compared else []),
+            len(row.seeds),
+        ]
+        for row, *values in zip(table.rows, *columns, strict=True)
+    ]
+    return _grid(["method", "kind", *METRICS, *([wording.VERSUS] if compared else []), "seeds"], lines)
+
+
+def _column(table: Table, metric: str) -> list[str]:
+    values = []
+    for row, mark in zip(table.rows, wording.marks(table.rows, metric), strict=True):
+        cell = row.cells[metric]
+        paper = "" if cell.printed is None else f" (paper: {cell.printed:.4f})"
+        values.append(_STYLES[mark].format(wording.mean(cell)) + wording.spread(cell) + paper)
+    return values
+
+
+def _cost(table: Table) -> str:
+    lines = []
+    for row in table.rows:
+        epochs = [wording.NOTHING if value is None else f"{value:.1f}" for value in (row.epochs, row.best_epoch)]
+        trained, total = row.parameters_trained, row.parameters_total
+        lines.append(
+            [
+                _plain(row.label),
+                wording.seconds(row.wall_seconds),
+                wording.seconds(row.pretraining_seconds),
+                f"{row.peak_memory_mb:,.0f}",
+                wording.NOTHING if trained is None or total is None else f"{trained:,} of {total:,}",
+                wording.NOTHING if row.epochs is None else " / ".join(epochs),
+            ]
+        )
+    headers = ["method", "s / seed", "+ pre-training s", "peak MB", "trained parameters", "epochs run / best"]
+    return _grid(headers, lines)
+
+
+def _notes(table: Table) -> Iterable[str]:
+    users = table.about.users if table.about else 0
+    if table.no_comparison:
+        yield f"No comparison with {REFERENCE}: {_plain(table.no_comparison)}."
+    if table.clusters is not None:
+        yield f"Users form {table.clusters:,} clusters, which are the units of the comparison."
+    if table.cold_users:
+        share = table.cold_users / users
+        yield f"Cold: the test item never occurs in training for {table.cold_users:,} of {users:,} users ({share:.2%})."
+    tied = [f"{_plain(row.label)} {row.tie_rate:.1%}" for row in table.rows if row.tie_rate > 0]
+    if tied:
+        yield f"Ties: the share of test items that score exactly like another item is {', '.join(tied)}."
+    if table.sources:
+        sources = (f"{_plain(source.name)} ({wording.counts(source)})" for source in table.sources)
+        yield f"Sources: {', '.join(sources)}."
+    if table.encoders:
+        yield f"Item texts encoded by: {', '.join(map(_plain, table.encoders))}."
+    for overlap in table.overlap:
+        shared = [
+            f"{what} not checkable (ids of another space)" if count is None else f"{count:,} {what}"
+            for what, count in (("users", overlap.users), ("items", overlap.items))
+        ]
+        yield f"Shared with {_plain(overlap.source)}: {', '.join(shared)}, {overlap.texts:,} identical texts."
+    if any(row.pretraining_seconds is not None for row in table.rows):
+        yield "Pre-training is made once: its time is shared evenly by the runs of this report that use it."
+    yield from (f"{_plain(row.label)}: {_plain(row.note)}" for row in table.rows if row.note)
+    yield from _shared("Tuning", ((row.tuning, row.label) for row in table.rows), len(table.rows))
+    warnings = [(warning, row.label) for row in table.rows for warning in row.warnings]
+    yield from _shared("Warning", warnings, len(table.rows))
+
+
+def _shared(kind: str, said: Iterable[tuple[str, str]], rows: int) -> Iterable[str]:
+    """Each text once, with the rows it is said of, unless these are all."""
+    labels: dict[str, list[str]] = {}
+    for text, label in said:
+        labels.setdefault(text, []).append(_plain(label))
+    for text, named in labels.items():
+        of = "" if len(named) == rows else f" ({', '.join(named)})"
+        yield f"{kind}{of}: {_plain(text)}"
+
+
+def _grid(headers: list[str], lines: list[list[object]]) -> str:
+    align = ["left" if header in ("method", "kind") else "right" for header in headers]
+    return tabulate(lines, headers, tablefmt="github", disable_numparse=True, colalign=align)
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """Text from outside on one line, with what Markdown would read as markup escaped."""
+    # Underscores inside words mean nothing to it, and escaped ones would litter the names of methods.
+    return re.sub(r"([\\`*\[\]<>|#~]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))

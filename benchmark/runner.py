@@ -1,0 +1,307 @@
+"""What a worker does: one job to a stored run, one pre-training to an artefact.
+
+A worker stays warm between jobs and has one thread, so that a run is the same whatever the number of workers.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import resource
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmark import __version__, pretrain, store
+from benchmark.domain import Domain
+from benchmark.encode import Encoded, drop_words, encode
+from benchmark.jobs import derive_seed
+from benchmark.method import Material, Model, Registry, registry
+from benchmark.metrics import per_user
+from benchmark.plan import ArtefactTask, Task
+from benchmark.rank import rank
+from benchmark.record import (
+    Cost,
+    EncoderInfo,
+    Epoch,
+    MethodInfo,
+    OverlapInfo,
+    Parameters,
+    PretrainingInfo,
+    Record,
+    SourceInfo,
+    TargetInfo,
+    Tuning,
+    Versions,
+)
+from benchmark.splits import leave_one_out
+from benchmark.train import Trained, Training, train
+
+WORD_DROP = 0.15
+"""Share of words left out of the noisy copy of source texts (UniSRec's ``word_drop_ratio``)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a worker finds and leaves things."""
+
+    cache: Path
+    results: Path
+    device: str
+    plugins: tuple[str, ...] = ()
+    replace: bool = False
+
+    @property
+    def registry(self) -> Registry:
+        return registry(self.plugins)
+
+    def log(self, key: str) -> Path:
+        return self.cache / "logs" / f"{key[:12]}.log"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the planner knows of a job's data and a record must say."""
+
+    target: TargetInfo
+    sources: tuple[SourceInfo, ...]
+    overlap: tuple[OverlapInfo, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What is said of a finished job."""
+
+    folder: Path
+    ndcg: float
+    """NDCG@10 on test."""
+    seconds: float
+
+
+@lru_cache(maxsize=8)
+def _domain(cache: Path, name: str) -> Domain:
+    return Domain.load(cache / "domains" / name)
+
+
+def encoded(cache: Path, domain: Domain, encoder: str, *, noisy: bool = False, progress: bool = False) -> Encoded:
+    """A domain's encoded texts, or those of its word-dropped copy, from the cache where they are there."""
+    texts = drop_words(domain.texts, WORD_DROP, derive_seed("noisy copy", domain.fingerprint)) if noisy else domain.texts
+    label = f"{domain.name}, words dropped" if noisy else domain.name
+    return encode(texts, encoder, cache / "encoded", label=label, progress=progress)
+
+
+def matrix(source: Encoded) -> NDArray[np.float32]:
+    """The vectors in memory of this process, writable as torch wants it."""
+    return np.array(source.matrix, np.float32)
+
+
+@contextmanager
+def logging_to(path: Path) -> Iterator[Callable[[str], None]]:
+    """A function that writes a line at a time to a file, with the time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+
+        def log(line: str) -> None:
+            file.write(f"{store.now()} {line}\n")
+            file.flush()
+
+        yield log
+
+
+def _reset_peak_memory() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        logging.getLogger(__name__).debug("peak memory can't be reset here: it is that of the worker's whole life")
+
+
+def _peak_memory_mb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    except (OSError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+@cache
+def versions() -> Versions:
+    """The software and the machine, as records name them."""
+    processor = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        logging.getLogger(__name__).debug("no /proc/cpuinfo: the processor is named as Python knows it")
+    return Versions(
+        python=platform.python_version(),
+        numpy=np.__version__,
+        torch=torch.__version__,
+        transrec=__version__,
+        platform=f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
+        processor=processor,
+    )
+
+
+@cache
+def commit() -> str | None:
+    """The commit of the checkout this code runs from, with ``+`` where it was changed; None outside one."""
+    here = Path(__file__).resolve().parents[1]
+    if not (here / ".git").exists():
+        return None
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        code = ["git", "status", "--porcelain", "--", "benchmark", "baselines", "unisrec"]
+        changed = subprocess.run(code, cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def make_artefact(task: ArtefactTask, place: Place) -> Path:
+    """Pre-train, unless the artefact is there."""
+    found = pretrain.find(task.spec, task.key, place.cache, place.results)
+    if found:
+        return found
+    domains = [_domain(place.cache, name) for name in task.spec.sources]
+    text, noisy = (
+        np.concatenate([encoded(place.cache, domain, task.spec.encoder, noisy=noisy).matrix for domain in domains])
+        for noisy in (False, True)
+    )
+    with logging_to(place.log(task.key)) as log:
+        return pretrain.pretrain(
+            task.spec,
+            place.registry.family(task.spec.family),
+            task.parts,
+            pretrain.merge(domains),
+            text,
+            noisy,
+            cache=place.cache,
+            device=torch.device(place.device),
+            log=log,
+        )
+
+
+def _pretraining(task: Task, place: Place) -> pretrain.Artefact | None:
+    if task.artefact is None:
+        return None
+    path = pretrain.find(task.artefact.spec, task.artefact.key, place.cache, place.results)
+    if path is None:
+        raise FileNotFoundError(f"the pre-trained weights {task.artefact.key[:12]} are gone")
+    return pretrain.load(path, task.artefact.key)
+
+
+def run_job(task: Task, facts: Facts, place: Place) -> Outcome:
+    """Train, rank and store one run. Nothing is stored if anything fails."""
+    with logging_to(place.log(task.key)) as log:
+        return _run_job(task, facts, place, log)
+
+
+def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None]) -> Outcome:
+    job, device = task.job, torch.device(place.device)
+    method = place.registry.method(job.method)
+    log(f"{job.target} {job.method} seed {job.seed}")
+    domain = _domain(place.cache, job.target)
+    split = leave_one_out(domain)
+    text = encoded(place.cache, domain, job.encoder) if job.encoder else None
+    artefact = _pretraining(task, place)
+    _reset_peak_memory()
+    started, core_started = time.perf_counter(), time.process_time()
+    torch.manual_seed(derive_seed(job.seed, "initial weights"))
+    built = method.build(
+        method.configure(job.config),
+        Material(
+            n_items=domain.n_items,
+            train=split.train,
+            text=matrix(text) if text else None,
+            taxonomy=domain.taxonomy if "taxonomy" in method.needs else None,
+            pretrained=artefact.weights if artefact else None,
+        ),
+    )
+    trained = Trained(curve=(), best_epoch=0, stopped="not trained")
+    checkpoint = place.cache / "checkpoints" / f"{task.key[:32]}.safetensors"
+    if isinstance(built, Model):
+        built.to(device)
+        if method.trained:
+            settings = Training(**task.parts["training"])
+            trained = train(built, split, settings, job.seed, device=device, checkpoint=checkpoint, log=log)
+    valid = rank(built, split.valid, split.n_items, device)
+    test = rank(built, split.test, split.n_items, device)
+    ranks = store.Ranks(
+        valid_greater=valid.greater, valid_equal=valid.equal, test_greater=test.greater, test_equal=test.equal
+    )
+    seconds = time.perf_counter() - started
+    record = Record(
+        key=task.key,
+        key_parts=dict(task.parts),
+        job=job,
+        method=MethodInfo(
+            name=method.name,
+            family=method.family,
+            role=method.role,
+            version=method.version,
+            paper=method.paper,
+            note=method.note or None,
+        ),
+        target=facts.target,
+        sources=facts.sources,
+        overlap=facts.overlap,
+        encoder=EncoderInfo(provenance=text.provenance, sha256=text.sha256) if text else None,
+        pretraining=_pretraining_info(artefact),
+        parameters=_parameters(built),
+        learning_curve=tuple(
+            Epoch(epoch=e.epoch, loss=e.loss, valid=e.valid, seconds=e.train_seconds + e.rank_seconds)
+            for e in trained.curve
+        ),
+        best_epoch=trained.best_epoch if trained.curve else None,
+        stopped=trained.stopped,
+        tuning=Tuning(trials=0, note="hyper-parameters as given, not tuned"),
+        cost=Cost(
+            wall_seconds=seconds,
+            core_seconds=time.process_time() - core_started,
+            peak_memory_mb=_peak_memory_mb(device),
+            device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            threads=torch.get_num_threads(),
+        ),
+        versions=versions(),
+        commit=commit(),
+        warnings=facts.warnings,
+        ranks_sha256=ranks.sha256,
+        created=store.now(),
+    )
+    folder = store.write_run(place.results, record, ranks, replace=place.replace)
+    checkpoint.unlink(missing_ok=True)
+    ndcg = float(per_user("NDCG@10", test.greater, test.equal).mean())
+    log(f"done: test NDCG@10 {ndcg:.4f} after {seconds:.1f} s")
+    return Outcome(folder=folder, ndcg=ndcg, seconds=seconds)
+
+
+def _parameters(built: object) -> Parameters | None:
+    if not isinstance(built, Model):
+        return None
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in built.parameters()]
+    return Parameters(total=sum(n for n, _ in sizes), trained=sum(n for n, grad in sizes if grad))
+
+
+def _pretraining_info(artefact: pretrain.Artefact | None) -> PretrainingInfo | None:
+    if artefact is None:
+        return None
+    about: Mapping[str, float] = artefact.about
+    return PretrainingInfo(
+        key=str(artefact.about["key"]),
+        weights_sha256=artefact.sha256,
+        epochs=int(about["epochs"]),
+        wall_seconds=about["wall_seconds"],
+        core_seconds=about["core_seconds"],
+    )

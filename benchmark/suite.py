@@ -1,0 +1,70 @@
+"""Suites: which methods on which targets, in strict YAML (``benchmark/suites/*.yaml`` or a file of your own)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from benchmark.errors import InputError, unknown
+from benchmark.strict import load_yaml, parse
+
+FOLDER = Path(__file__).parent / "suites"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MethodEntry(_Strict):
+    """A row: a method, and where it departs from the suite."""
+
+    name: str
+    config: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    seeds: Annotated[int, Field(ge=1)] | None = None
+
+
+class PretrainingEntry(_Strict):
+    epochs: Annotated[int, Field(ge=0)]
+    config: dict[str, Any] = {}
+    seed: int = 0
+
+
+class Suite(_Strict):
+    name: Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    about: str
+    """One line: what it shows and what it costs."""
+    targets: Annotated[tuple[str, ...], Field(min_length=1)]
+    sources: tuple[str, ...] = ()
+    encoder: str | None = None
+    seeds: Annotated[int, Field(ge=1)] = 1
+    methods: Annotated[tuple[MethodEntry, ...], Field(min_length=1)]
+    config: dict[str, Any] = {}
+    """Hyper-parameters for every method that has them."""
+    training: dict[str, Any] = {}
+    pretraining: PretrainingEntry | None = None
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        """A bare name is a row without changes."""
+        return [{"name": entry} if isinstance(entry, str) else entry for entry in value or []]
+
+
+def suite_names() -> list[str]:
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load_suite(name: str) -> Suite:
+    """A suite of the package by name, or of a YAML file by path. Raises InputError."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        if path.parent == FOLDER:
+            raise unknown("suite", name, suite_names())
+        raise InputError(f"{path}: no such suite file")
+    suite = parse(Suite, load_yaml(path), path)
+    if path.parent == FOLDER and suite.name != path.stem:
+        raise InputError(f"{path}: 'name' is '{suite.name}', expected '{path.stem}'")
+    return suite

@@ -1,0 +1,158 @@
+"""Online Retail: every form of the raw file gives one domain."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import openpyxl
+import pytest
+
+from benchmark.errors import InputError
+from benchmark.prepare.online_retail import prepare_online_retail
+
+HEADER = ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"]
+SHARED = Path(__file__).parents[1].parent / "shared" / "data" / "online_retail" / "online_retail.csv.gz"
+Rows = list[list[str]]
+
+
+def raw_rows() -> Rows:
+    """Six invoices of five codes each, with what the file is known for: repeats, cancellations, guests, no text."""
+    rows: Rows = []
+    for number, invoice in enumerate(["536370", "536365", "C536379", "536366", "536367", "536368"]):
+        customer = ["17850", "17850", "14527", "", "", "13047"][number]
+        for code in ["85123A", "71053", "84406B", "POST", "22139"]:
+            text = f" {code} heart £{number} " if code != "POST" else "POSTAGE"
+            quantity = "-1" if invoice.startswith("C") else "6"
+            rows.append([invoice, code, text, quantity, f"2010-12-{10 - number:02d} 08:26:00", "2.5", customer, "UK"])
+    rows.insert(3, list(rows[0]))  # an exact repeat counts once
+    rows.insert(0, ["536365", "85123A", "", "1", "2010-12-01 08:26:00", "0.0", "", "UK"])  # no description: dropped
+    rows.append(["536999", "71053", "lonely", "1", "2010-12-01 08:26:00", "1.0", "", "UK"])  # below the 5-core
+    return rows
+
+
+def as_csv(rows: Rows) -> str:
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerows([HEADER, *rows])
+    return file.getvalue()
+
+
+def american(rows: Rows) -> Rows:
+    parsed = [datetime.strptime(row[4], "%Y-%m-%d %H:%M:%S") for row in rows]
+    dates = [f"{date.month}/{date.day}/{date.year} {date.hour}:{date:%M}" for date in parsed]
+    return [[*row[:4], date, *row[5:]] for row, date in zip(rows, dates, strict=True)]
+
+
+def as_xlsx(rows: Rows, path: Path) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.worksheets[0]
+    sheet.append(HEADER)
+    for invoice, code, text, quantity, date, price, customer, country in rows:
+        sheet.append(
+            [
+                int(invoice) if invoice.isdecimal() else invoice,
+                int(code) if code.isdecimal() else code,
+                text or None,
+                int(quantity),
+                datetime.strptime(date, "%Y-%m-%d %H:%M:%S"),
+                float(price),
+                float(customer) if customer else None,
+                country,
+            ]
+        )
+    book.save(path)
+
+
+def test_users_are_invoices_and_items_stock_codes(tmp_path: Path) -> None:
+    path = tmp_path / "or.csv"
+    path.write_text(as_csv(raw_rows()))
+    domain = prepare_online_retail(path, name="or")
+    assert domain.user_ids == ("536365", "536366", "536367", "536368", "536370", "C536379")
+    assert domain.item_ids == ("22139", "71053", "84406B", "85123A", "POST")
+    assert domain.n_interactions == 30
+    # The first description in the file, stripped and lower-cased.
+    assert domain.texts == ("22139 heart £0.", "71053 heart £0.", "84406b heart £0.", "85123a heart £0.", "postage.")
+    # 536365 and 536370 are of one customer; the two guests stand for themselves.
+    assert domain.clusters is not None
+    assert domain.clusters.tolist() == [0, 1, 2, 3, 0, 4]
+
+
+def test_every_form_of_the_file_gives_the_same_domain(tmp_path: Path) -> None:
+    rows = raw_rows()
+    forms = {
+        "utf8.csv": as_csv(rows).encode(),
+        "mark.csv": as_csv(rows).encode("utf-8-sig"),
+        "latin1.csv": as_csv(rows).encode("latin-1"),
+        "american.csv": as_csv(american(rows)).encode("latin-1"),
+        "packed.csv.gz": gzip.compress(as_csv(rows).encode()),
+        "floats.csv": as_csv([[*row[:6], f"{row[6]}.0" if row[6] else "", row[7]] for row in rows]).encode(),
+    }
+    fingerprints = {}
+    for name, content in forms.items():
+        (tmp_path / name).write_bytes(content)
+        fingerprints[name] = prepare_online_retail(tmp_path / name, name="or").fingerprint
+    as_xlsx(rows, tmp_path / "or.xlsx")
+    fingerprints["or.xlsx"] = prepare_online_retail(tmp_path / "or.xlsx", name="or").fingerprint
+    assert len(set(fingerprints.values())) == 1, fingerprints
+
+
+def test_line_order_leaks_into_the_sequence_only_when_asked_for(tmp_path: Path) -> None:
+    rows = raw_rows()
+    path = tmp_path / "or.csv"
+    orders = {"hash": set(), "line-order": set()}
+    for shuffled in (rows, rows[::-1]):
+        path.write_text(as_csv(shuffled))
+        orders["hash"].add(prepare_online_retail(path, name="or").sequences.items.tobytes())
+        by_line = prepare_online_retail(path, name="or", ties="line-order")
+        orders["line-order"].add(by_line.sequences.items.tobytes())
+        codes = [by_line.item_ids[item] for item in by_line.sequences[0]]
+        distinct = dict.fromkeys(row[1] for row in shuffled if row[0] == "536365" and row[2])
+        assert codes == list(distinct)
+    assert (len(orders["hash"]), len(orders["line-order"])) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({3: "six"}, "or.csv:2: the quantity 'six' is not a whole number"),
+        ({4: "1 December 2010"}, "or.csv:2: the date '1 December 2010' is neither"),
+        ({0: ""}, "or.csv:2: empty InvoiceNo or StockCode"),
+        ({7: "UK,Wales"}, "or.csv:2: expected 8 columns, found 9"),
+    ],
+)
+def test_a_malformed_line_is_named(tmp_path: Path, change: dict[int, str], says: str) -> None:
+    rows = raw_rows()[1:]
+    rows[0] = [change.get(column, value) for column, value in enumerate(rows[0])]
+    path = tmp_path / "or.csv"
+    path.write_text(as_csv(rows).replace('"UK,Wales"', "UK,Wales"))
+    with pytest.raises(InputError, match=says):
+        prepare_online_retail(path, name="or")
+
+
+def test_files_of_another_kind_are_input_errors(tmp_path: Path) -> None:
+    path = tmp_path / "or.csv"
+    path.write_text("StockCode,Description\n1,x\n")
+    with pytest.raises(InputError, match="or.csv:1: no column InvoiceNo, Quantity, InvoiceDate, CustomerID"):
+        prepare_online_retail(path, name="or")
+    path.write_text(as_csv([["1", "2", "", "1", "2010-12-01 08:26:00", "0", "", "UK"]]))
+    with pytest.raises(InputError, match="or.csv: no line has a description"):
+        prepare_online_retail(path, name="or")
+    path.write_text(as_csv([["1", "2", "text", "1", "2010-12-01 08:26:00", "0", "", "UK"]]))
+    with pytest.raises(InputError, match="or.csv: no invoice and stock code have 5 lines each"):
+        prepare_online_retail(path, name="or")
+    (tmp_path / "or.xlsx").write_text("no workbook")
+    with pytest.raises(InputError, match="or.xlsx: not an xlsx workbook"):
+        prepare_online_retail(tmp_path / "or.xlsx", name="or")
+
+
+@pytest.mark.skipif(not SHARED.is_file(), reason="the real data are not beside the repository")
+def test_the_real_file_has_the_paper_s_counts() -> None:
+    domain = prepare_online_retail(SHARED, name="online-retail")
+    assert (domain.n_users, domain.n_items, domain.n_interactions) == (16520, 3469, 519906)
+    assert domain.fingerprint == "c97c5d94bba5dc2ffc5da2c7219c7dc123b11ef1f16662fd14c4db3337ba5752"
+    assert np.mean([len(text) for text in domain.texts]) == pytest.approx(27.80, abs=0.005)

@@ -1,0 +1,30 @@
+"""UniSRec: universal sequence representations from item text (Hou et al., KDD 2022, arXiv:2206.05941)."""
+
+from functools import partial
+
+from benchmark.method import Method, PretrainingFamily
+from unisrec.model import UniSRec, UniSRecConfig
+from unisrec.objectives import PretrainingConfig, UniSRecPretrainer
+
+PAPER = "Hou et al., KDD 2022, arXiv:2206.05941"
+FAMILY = "UniSRec"
+
+FAMILIES = (
+    PretrainingFamily(name=FAMILY, version=1, config=PretrainingConfig, build=UniSRecPretrainer, paper=PAPER),
+)
+METHODS = tuple(
+    Method(
+        name=name + suffix,
+        family=family,
+        role="control" if suffix else "paper",
+        version=1,
+        paper=PAPER,
+        config=UniSRecConfig,
+        build=partial(UniSRec, with_ids=with_ids),
+        needs=frozenset({"text"}) if suffix else frozenset({"text", "sources"}),
+        pretraining=None if suffix else FAMILY,
+        note="trained on the target alone" if suffix else "",
+    )
+    for name, family, with_ids in (("UniSRec_t", "text", False), ("UniSRec_t+ID", "text+id", True))
+    for suffix in ("", "-scratch")
+)
