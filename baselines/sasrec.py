@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.batches import Batch
@@ -48,7 +49,7 @@ class SASRec(Model):
         return self.item_table.weight
 
     def users(self, batch: Batch, items_ND: Tensor) -> Tensor:
-        return self.encoder(items_ND[batch.items_BL], batch)
+        return self.encoder(F.embedding(batch.items_BL, items_ND), batch)
 
     def loss(self, batch: Batch) -> Tensor:
         items_ND = self.items()

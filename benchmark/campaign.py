@@ -19,6 +19,7 @@ from benchmark.execute import Failed, default_workers, execute, facts_key
 from benchmark.jobs import Job
 from benchmark.method import registry
 from benchmark.plan import Task, jobs_of, task_of
+from benchmark.precision import resolve_precision
 from benchmark.prepare import Prepared, prepare
 from benchmark.record import OverlapInfo, Planned, SourceInfo, TargetInfo
 from benchmark.report.build import build
@@ -26,7 +27,6 @@ from benchmark.report.leaderboard import render_terminal, write_report
 from benchmark.runner import Facts, Place, encoded
 from benchmark.splits import leave_one_out
 from benchmark.suite import Suite, load_suite
-from benchmark.train import resolve_precision
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,11 +25,11 @@ from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError
 from benchmark.jobs import PROTOCOL, Pretraining, derive_seed, digest
 from benchmark.method import PretrainingFamily, configure
+from benchmark.precision import resolve_precision
 from benchmark.train import (
     adam,
     load_tensors,
     optimizer_tensors,
-    resolve_precision,
     restore_optimizer,
     run_epoch,
     save_tensors,

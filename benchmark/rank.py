@@ -15,6 +15,7 @@ from torch import Tensor
 
 from benchmark.batches import history_batches
 from benchmark.method import Model, Scorer
+from benchmark.precision import autocast
 from benchmark.splits import HeldOut
 
 CHUNK_SCORES = 8_000_000
@@ -34,18 +35,30 @@ class Ranks:
 
 
 def count(scores_UN: Tensor, targets_U: Tensor) -> tuple[Tensor, Tensor]:
-    """(greater, equal) of each row's target, int64 [U]; ``equal`` does not count the target itself."""
+    """(greater, equal) of each row's target, int64 [U]; ``equal`` does not count the target itself.
+
+    Raises NotFinite where a score is NaN or a target's score is not finite.
+    """
     target_U1 = scores_UN.gather(1, targets_U[:, None])
     if not torch.isfinite(target_U1).all() or torch.isnan(scores_UN.sum()):
         raise NotFinite("scores are not finite: the model has diverged or returns NaN")
-    greater_U = (scores_UN > target_U1).sum(1)
-    return greater_U, (scores_UN >= target_U1).sum(1) - greater_U - 1
+    # ones in float32 add up exactly to 2**24, and thirty times faster than booleans do
+    ones_UN = torch.empty(scores_UN.shape, dtype=torch.float32, device=scores_UN.device)
+    greater_U = torch.gt(scores_UN, target_U1, out=ones_UN).sum(1).long()
+    return greater_U, torch.eq(scores_UN, target_U1, out=ones_UN).sum(1).long() - 1
 
 
-def rank(method: Model | Scorer, held_out: HeldOut, n_items: int, device: torch.device | None = None) -> Ranks:
+def rank(
+    method: Model | Scorer,
+    held_out: HeldOut,
+    n_items: int,
+    device: torch.device | None = None,
+    precision: str = "float32",
+) -> Ranks:
     """Rank each user's held-out item against all ``n_items``, in float32 (in the scorer's own type for counts).
 
-    Raises NotFinite where scores are not finite.
+    precision: in which a model makes its user vectors; scores are float32 in any case. What a run stores is ranked in
+    float32 throughout, selection during training in the precision of training. Raises NotFinite where scores are not.
     """
     greater = np.empty(len(held_out.targets), np.int32)
     equal = np.empty(len(held_out.targets), np.int32)
@@ -68,7 +81,8 @@ def rank(method: Model | Scorer, held_out: HeldOut, n_items: int, device: torch.
         items_ND = method.items()
         candidates_NK = method.candidates(items_ND).float()
         for users, batch in history_batches(held_out.histories):
-            vectors_TK = method.users(batch.to(device), items_ND).float()
+            with autocast(precision, device):
+                vectors_TK = method.users(batch.to(device), items_ND).float()
             for begin in range(0, len(users), rows):
                 chunk = slice(begin, begin + rows)
                 store(users[chunk], vectors_TK[chunk] @ candidates_NK.T)

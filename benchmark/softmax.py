@@ -22,44 +22,44 @@ class _LinearCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         device = h_TD.device.type
         compute = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else h_TD.dtype
-        h_TD_, items_ND_ = h_TD.to(compute), items_ND.to(compute)
+        h_TD_, items_ND_ = (h_TD * scale).to(compute), items_ND.to(compute)
         wanted = any(ctx.needs_input_grad)
         n_rows, n_items = len(h_TD), len(items_ND)
         d_h_TD = torch.empty_like(h_TD_)
         d_items_ND = torch.zeros(items_ND.shape, dtype=torch.float32, device=h_TD.device)
-        loss = torch.zeros((), dtype=torch.float32, device=h_TD.device)
+        chosen_T = torch.empty(n_rows, dtype=torch.float32, device=h_TD.device)
         chunk = max(1, min(n_rows, CHUNK_LOGITS // n_items))
         for begin in range(0, n_rows, chunk):
             h_CD, targets_C1 = h_TD_[begin : begin + chunk], targets_T[begin : begin + chunk, None]
-            logits_CN = (h_CD @ items_ND_.T).float().mul_(scale)
-            target_C1 = logits_CN.gather(1, targets_C1)
+            logits_CN = h_CD @ items_ND_.T
             left_out_CN = None
             if groups_T is not None:
                 left_out_CN = groups_T[begin : begin + chunk, None] == groups_T
                 left_out_CN.scatter_(1, targets_C1, False)
                 logits_CN.masked_fill_(left_out_CN, fill)
-            largest_C1 = logits_CN.amax(1, keepdim=True)
-            weights_CN = logits_CN.sub_(largest_C1).exp_()
-            total_C1 = weights_CN.sum(1, keepdim=True)
-            loss += (total_C1.log() + largest_C1 - target_C1).sum()
+            # the library's softmax is one pass in float32 inside, whatever goes in and comes out
+            error_CN = logits_CN.softmax(1)
+            chosen_C1 = error_CN.gather(1, targets_C1)
+            chosen_T[begin : begin + chunk] = chosen_C1[:, 0]
             if wanted:
                 # d loss / d logits = softmax - one-hot, and nothing where a constant stands for a logit
                 if left_out_CN is not None:
-                    weights_CN.masked_fill_(left_out_CN, 0)
-                weights_CN.div_(total_C1).scatter_add_(1, targets_C1, torch.full_like(target_C1, -1.0))
-                error_CN = weights_CN.to(compute)
+                    error_CN.masked_fill_(left_out_CN, 0)
+                error_CN.scatter_(1, targets_C1, chosen_C1 - 1)
                 d_h_TD[begin : begin + chunk] = error_CN @ items_ND_
                 d_items_ND += error_CN.T @ h_CD
+        loss = -chosen_T.clamp_min_(torch.finfo(torch.float32).tiny).log_().mean()
         ctx.save_for_backward(d_h_TD, d_items_ND)
-        ctx.factor = scale / n_rows
+        ctx.factors = scale / n_rows, 1 / n_rows
         ctx.dtypes = h_TD.dtype, items_ND.dtype
-        return loss / n_rows
+        return loss
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:  # noqa: ANN001
         d_h_TD, d_items_ND = ctx.saved_tensors
-        factor = gradient * ctx.factor
-        return d_h_TD.to(ctx.dtypes[0]) * factor, (d_items_ND * factor).to(ctx.dtypes[1]), None, None, None, None
+        by_h, by_items = ctx.factors
+        d_h_TD = d_h_TD.to(ctx.dtypes[0]) * (gradient * by_h)
+        return d_h_TD, d_items_ND.to(ctx.dtypes[1]) * (gradient * by_items), None, None, None, None
 
 
 def linear_cross_entropy(

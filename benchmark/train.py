@@ -9,7 +9,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from benchmark.batches import Batch, training_batches, training_windows
 from benchmark.jobs import derive_seed
 from benchmark.method import Model, Trainable
 from benchmark.metrics import per_user
+from benchmark.precision import PRECISIONS, autocast, resolve_precision
 from benchmark.rank import rank
 from benchmark.splits import Split
 
@@ -48,8 +48,8 @@ class Training:
     """Of matrix products in training: ``float32``, ``bfloat16``, or ``auto`` for the latter where it is in hardware."""
 
     def __post_init__(self) -> None:
-        if self.precision not in ("auto", "float32", "bfloat16"):
-            raise ValueError(f"precision '{self.precision}' is not one of auto, float32, bfloat16")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision '{self.precision}' is not one of {', '.join(PRECISIONS)}")
         for name in ("epochs", "batch_targets", "patience"):
             if getattr(self, name) < (0 if name == "epochs" else 1):
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a positive number")
@@ -73,19 +73,6 @@ class Trained:
     curve: tuple[Epoch, ...]
     best_epoch: int
     stopped: str
-
-
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """The precision that ``auto`` means on a device."""
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    return "bfloat16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "float32"
-
-
-def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
 def adam(model: nn.Module, learning_rate: float, weight_decay: float = 0.0) -> torch.optim.Adam:
@@ -194,7 +181,7 @@ def train(
         batches = training_batches(split.train, windows, training.batch_targets, rng)
         loss = run_epoch(model, optimizer, batches, precision, device)
         trained = time.perf_counter()
-        ranks = rank(model, split.valid, split.n_items, device)
+        ranks = rank(model, split.valid, split.n_items, device, precision)
         valid = float(per_user(SELECTION, ranks.greater, ranks.equal).mean())
         ranked = time.perf_counter()
         curve.append(

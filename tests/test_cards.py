@@ -66,7 +66,7 @@ def test_names_and_aliases_find_a_card(name: str, full: str, counts: tuple[int, 
     assert expected(name) == counts
 
 
-@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
+@pytest.mark.parametrize("card", list(CARDS), ids=lambda card: card.name)
 def test_each_card_is_fit_for_use(card: Card) -> None:
     assert card.file.stem == card.name
     assert card.licence
@@ -112,12 +112,16 @@ def test_more_cards_are_added_and_override(tmp_path: Path) -> None:
         ("reader: atomic", "reader: atomik", "key 'inputs.0'.*'atomik'"),
         ("title: Mine\n", "", "mine.yaml: key 'title': Field required"),
         ("title: Mine\n", "title: Mine\ntitle: Yours\n", "mine.yaml:4: not valid YAML .the key 'title' occurs twice"),
-        ("title: Mine", "title: [Mine", "mine.yaml:5: not valid YAML"),
+        ("title: Mine", "title: [Mine", "mine.yaml:4: not valid YAML"),
         ("m.inter", "../m.inter", "files.interactions.*must be a relative path without"),
         ("m.inter", "/m.inter", "files.interactions.*must be a relative path without"),
         ("name: mine", "name: a/b", "mine.yaml: key 'name'"),
         ("split: own", "split: own\n    urls: {item: 'https://x'}", "unknown file 'item'; did you mean 'items'"),
-        ("name: mine", "name: mine\naliases: [Scientific]", "the name 'Scientific' already belongs to .*scientific.yaml"),
+        (
+            "name: mine",
+            "name: mine\naliases: [Scientific]",
+            "the name 'Scientific' already belongs to",
+        ),
         (MINIMAL, "- mine", "mine.yaml: expected keys and values, found list"),
     ],
 )

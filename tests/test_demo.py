@@ -118,7 +118,7 @@ def test_shop_sells_in_anonymous_sessions() -> None:
     assert shop.timestamps is not None
     assert shop.clusters is not None
     first, last = shop.timestamps[shop.sequences.offsets[:-1]], shop.timestamps[shop.sequences.offsets[1:] - 1]
-    assert (first // 60 == last // 60).all(), "a session shares its minute"
+    assert (first // 60 == last // 60).all(), "clicks are spread over more than a minute"
     assert (np.diff(first) >= 0).all(), "sessions are numbered in time"
     sessions = np.bincount(shop.clusters)
     assert sessions.min() == 1, "some sessions are of nobody known"

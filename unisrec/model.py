@@ -101,7 +101,7 @@ class UniSRec(Model):
         return F.normalize(items_ND.float(), dim=-1)
 
     def users(self, batch: Batch, items_ND: Tensor) -> Tensor:
-        return F.normalize(self.universal.encoder(items_ND[batch.items_BL], batch).float(), dim=-1)
+        return F.normalize(self.universal.encoder(F.embedding(batch.items_BL, items_ND), batch).float(), dim=-1)
 
     def loss(self, batch: Batch) -> Tensor:
         """Softmax over all items of cosine / temperature (equations 10 and 11)."""

@@ -11,16 +11,16 @@ what follows what; the three sources together are not.
 the source have swapped texts among themselves: behaviour, popularity, and the texts as a set stay what they were, but
 they say nothing about each other. At 0 the sources hold nothing that could help. Targets do not depend on
 ``transfer``, so a method that does not look at the sources scores the same in both worlds. (A method may well score
-*worse* for having trained on sources that mean nothing, above all if part of it stays frozen afterwards.)
+*worse* for having trained on sources that mean nothing, above all if part of it stays frozen afterwards; and a target
+trained too briefly can gain from any warm start, so compare runs that were trained until they no longer improved.)
 
-``python -m benchmark.prepare.demo`` writes the files under ``datasets/demo`` again. Random numbers are the raw bits of
-PCG64 and weights are whole numbers, so that no version of numpy and no processor changes what is drawn.
+``python -m benchmark.prepare.demo`` writes the files under ``datasets/demo`` again. Random numbers are fractions
+straight from PCG64 and weights are whole numbers, so that what is drawn does not hang on rounding.
 """
 
 from __future__ import annotations
 
 import gzip
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -235,7 +235,7 @@ def _shoppers(rng: Generator, recipe: Recipe) -> list[int]:
     if not recipe.sessions:
         return list(own)
     customers = recipe.n_users // 4
-    return [_below(rng, customers) if rng.random() < 0.6 else customers + session for session in own]
+    return [_below(rng, customers) if rng.random() < 0.6 else customers + user for user in own]
 
 
 def _behaviour(
@@ -305,7 +305,7 @@ def write(folder: Path) -> list[Domain]:
         for plain in sorted(Path(temporary).iterdir()):
             packed = plain.with_name(f"{plain.name}.gz")
             packed.write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
-            os.replace(packed, folder / packed.name)
+            packed.replace(folder / packed.name)
     return domains
 
 

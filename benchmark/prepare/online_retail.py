@@ -65,9 +65,7 @@ def prepare_online_retail(table: Path, *, name: str, ties: Ties = "hash") -> Dom
 
     def key(row: int) -> int:
         invoice, code, quantity, time = rows[row]
-        return tie_key(
-            invoice, code, f"{invoice},{code},{quantity},{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M:%S}"
-        )
+        return tie_key(invoice, code, f"{invoice},{code},{quantity},{_rendered(time)}")
 
     order = time_order(users, times, key if ties == "hash" else None)
     invoices = tuple(user_ids[user_rows].tolist())
@@ -155,6 +153,11 @@ def _parsed(value: str) -> int | None:
         except ValueError:
             continue
     return None
+
+
+@cache
+def _rendered(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _seconds(value: str | datetime, where: str) -> int:

@@ -114,12 +114,16 @@ def key_of(given: Input, files: Mapping[str, Path]) -> dict[str, Any]:
 
 def locate(card: Card, given: Input, data: Sequence[Path], cache: Path) -> dict[str, Path] | None:
     """The files of an input, plain or .gz, all from one folder; None if no folder has all of them."""
-    for folder in [card.file.parent] if given.base == "card" else [*data, raw_folder(cache)]:
+    for folder in _folders(card, given, data, cache):
         found = {name: present(folder / path) for name, path in given.paths().items()}
         files = {name: path for name, path in found.items() if path is not None}
         if len(files) == len(found):
             return files
     return None
+
+
+def _folders(card: Card, given: Input, data: Sequence[Path], cache: Path) -> list[Path]:
+    return [card.file.parent] if given.base == "card" else [*data, raw_folder(cache)]
 
 
 def _recipe(given: Input) -> str:
@@ -156,16 +160,18 @@ def _obtain(card: Card, data: Sequence[Path], cache: Path) -> tuple[Domain, Inpu
 
 def _nothing_found(card: Card, data: Sequence[Path], cache: Path) -> str:
     lines = [f"{card.name}: nothing to prepare it from"]
-    folders = [*data, raw_folder(cache)]
     for given in card.inputs:
         paths = given.paths().values()
-        lines.append(f"  {given.split}: {', '.join(paths)} (plain or .gz)")
+        folders = _folders(card, given, data, cache)
+        lines.append(
+            f"  {given.split}: {', '.join(paths)} (plain or .gz), looked for in {', '.join(map(str, folders))}"
+        )
         for folder in folders:
             missing = [path for path in paths if not present(folder / path)]
             if len(missing) < len(paths):
                 lines.append(f"    {folder} has only some of them; it lacks {', '.join(missing)}")
-    lines.append(f"looked in {', '.join(map(str, folders))}; get the files from {card.source} and give their folder")
-    lines.append(f"with --data, or try `transrec data fetch {card.name}`")
+    lines.append(f"get the files from {card.source} and give their folder with --data, or try")
+    lines.append(f"`transrec data fetch {card.name}`")
     return "\n".join(lines)
 
 
