@@ -22,7 +22,7 @@ class Popularity:
 
 
 class Markov:
-    """First-order chain: how often an item followed the history's last one in training; ties and the rest by popularity.
+    """First-order chain: how often an item followed the last one in training; ties and the rest by popularity.
 
     Source: the successor-count baseline of Hidasi & Czapp (arXiv:2307.14951) and others, with popularity as back-off.
     """

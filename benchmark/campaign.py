@@ -166,9 +166,7 @@ def _facts(tasks: Sequence[Task], prepared: Mapping[str, Prepared]) -> dict[str,
                 )
                 for name in task.job.sources
             ),
-            overlap=tuple(
-                OverlapInfo(source=o.source, users=o.users, items=o.items, texts=o.texts) for o in overlaps
-            ),
+            overlap=tuple(OverlapInfo(source=o.source, users=o.users, items=o.items, texts=o.texts) for o in overlaps),
             warnings=(*target.mismatches, *target.warnings, *(o.warning for o in overlaps if o.warning)),
         )
     return found

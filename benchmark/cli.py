@@ -13,9 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmark import __version__
-from benchmark.data_commands import AllowMismatch, AsJson, CardFolders, Data
+from benchmark.data_commands import AllowMismatch, AsJson, CardFolders, Data, all_cards
 from benchmark.data_commands import app as data_app
-from benchmark.data_commands import all_cards
 from benchmark.errors import InputError
 from benchmark.paths import cache_dir
 
@@ -73,9 +72,7 @@ def _rows(what: Listing, cards: list[Path] | None, plugins: list[str] | None) ->
 
 
 @app.command("list")
-def list_command(
-    what: Listing, cards: CardFolders = None, plugins: Plugins = None, as_json: AsJson = False
-) -> None:
+def list_command(what: Listing, cards: CardFolders = None, plugins: Plugins = None, as_json: AsJson = False) -> None:
     """What there is to choose from."""
     rows = _rows(what, cards, plugins)
     if as_json:

@@ -109,7 +109,7 @@ class Domain:
             raise InputError(f"domain '{self.name}': offsets do not partition the {len(items)} interactions")
         if len(self.texts) != len(self.item_ids):
             raise InputError(f"domain '{self.name}': {len(self.texts)} texts for {len(self.item_ids)} items")
-        if len(items) and not (0 <= int(items.min()) and int(items.max()) < self.n_items):
+        if len(items) and not (int(items.min()) >= 0 and int(items.max()) < self.n_items):
             raise InputError(f"domain '{self.name}': an interaction names an item outside 0..{self.n_items - 1}")
         sizes = {
             "user ids": (len(self.user_ids), self.n_users),

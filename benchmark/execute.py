@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmark import pretrain, store
 from benchmark.plan import ArtefactTask, Task
@@ -72,10 +73,11 @@ def execute(
         say(f"{label(task)}: FAILED: {reason} (log: {log})")
 
     with ProcessPoolExecutor(max_workers=workers, mp_context=context, initializer=_start_worker) as pool:
-        pending: dict[Future[Path] | Future[Outcome], ArtefactTask | Task] = {}
+        pending: dict[Future[Any], ArtefactTask | Task] = {}
         for artefact in missing.values():
             spec = artefact.spec
-            say(f"pre-training {spec.family} on {', '.join(spec.sources)} ({spec.epochs} epochs); {place.log(artefact.key)}")
+            sources = ", ".join(spec.sources)
+            say(f"pre-training {spec.family} on {sources}: {spec.epochs} epochs (log: {place.log(artefact.key)})")
             pending[pool.submit(make_artefact, artefact, place)] = artefact
         for task in ready:
             pending[pool.submit(run_job, task, facts[facts_key(task)], place)] = task
@@ -96,8 +98,7 @@ def execute(
                     if error:
                         fail(task, error)
                     else:
-                        outcome = future.result()
-                        assert isinstance(outcome, Outcome)
+                        outcome: Outcome = future.result()
                         say(
                             f"[{done}/{len(tasks)}] {label(task)}: test NDCG@10 {outcome.ndcg:.4f} "
                             f"({outcome.seconds:.1f} s)"

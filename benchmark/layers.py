@@ -26,7 +26,7 @@ class _Drop(torch.autograd.Function):
     """Dropout from raw random bits: one byte an element, far cheaper than a Bernoulli draw each."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, threshold: int) -> Tensor:  # noqa: ANN001
+    def forward(ctx, x: Tensor, threshold: int) -> Tensor:
         bits = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device).random_(-(2**63), None)
         keep = bits.view(torch.uint8)[: x.numel()].view(x.shape) >= threshold
         scale_by = keep.to(x.dtype).mul_(256 / (256 - threshold))
@@ -34,9 +34,9 @@ class _Drop(torch.autograd.Function):
         return x * scale_by
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN001
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, None]:
         (scale_by,) = ctx.saved_tensors
-        return gradient * scale_by, None
+        return grad_outputs[0] * scale_by, None
 
 
 class Dropout(nn.Module):
@@ -49,7 +49,7 @@ class Dropout(nn.Module):
         self.threshold = round(p * 256)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _Drop.apply(x, self.threshold) if self.training and self.threshold else x  # type: ignore[return-value]
+        return _Drop.apply(x, self.threshold) if self.training and self.threshold else x
 
     def extra_repr(self) -> str:
         return f"p={self.threshold / 256:g}"

@@ -26,6 +26,7 @@ from benchmark.errors import InputError
 from benchmark.jobs import PROTOCOL, Pretraining, derive_seed, digest
 from benchmark.method import PretrainingFamily, configure
 from benchmark.precision import resolve_precision
+from benchmark.store import ARTEFACTS
 from benchmark.train import (
     adam,
     load_tensors,
@@ -71,13 +72,13 @@ def file_name(spec: Pretraining, key: str) -> str:
 
 
 def folder(cache: Path) -> Path:
-    return cache / "artefacts"
+    return cache / ARTEFACTS
 
 
 def find(spec: Pretraining, key: str, cache: Path, results: Path) -> Path | None:
     """The artefact of a key: in the cache, else committed beside the results of any suite."""
     name = file_name(spec, key)
-    for path in (folder(cache) / name, *sorted(results.glob(f"*/artefacts/{name}"))):
+    for path in (folder(cache) / name, *sorted(results.glob(f"*/{ARTEFACTS}/{name}"))):
         if path.is_file():
             return path
     return None

@@ -95,8 +95,10 @@ def _domain(cache: Path, name: str) -> Domain:
 
 def encoded(cache: Path, domain: Domain, encoder: str, *, noisy: bool = False, progress: bool = False) -> Encoded:
     """A domain's encoded texts, or those of its word-dropped copy, from the cache where they are there."""
-    texts = drop_words(domain.texts, WORD_DROP, derive_seed("noisy copy", domain.fingerprint)) if noisy else domain.texts
-    label = f"{domain.name}, words dropped" if noisy else domain.name
+    texts, label = domain.texts, domain.name
+    if noisy:
+        texts = drop_words(texts, WORD_DROP, derive_seed("noisy copy", domain.fingerprint))
+        label += ", words dropped"
     return encode(texts, encoder, cache / "encoded", label=label, progress=progress)
 
 

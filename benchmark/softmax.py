@@ -17,7 +17,7 @@ CHUNK_LOGITS = 2_000_000
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(  # noqa: ANN001
+    def forward(
         ctx, h_TD: Tensor, items_ND: Tensor, targets_T: Tensor, scale: float, groups_T: Tensor | None, fill: float
     ) -> Tensor:
         device = h_TD.device.type
@@ -55,9 +55,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:  # noqa: ANN001
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
         d_h_TD, d_items_ND = ctx.saved_tensors
-        by_h, by_items = ctx.factors
+        (gradient,), (by_h, by_items) = grad_outputs, ctx.factors
         d_h_TD = d_h_TD.to(ctx.dtypes[0]) * (gradient * by_h)
         return d_h_TD, d_items_ND.to(ctx.dtypes[1]) * (gradient * by_items), None, None, None, None
 
@@ -79,4 +79,4 @@ def linear_cross_entropy(
     groups_T: for in-batch negatives (N = T, item t belongs to row t): items of a row's own group, other than its
     target, are no negatives. Their logit becomes ``fill``: minus infinity leaves them out.
     """
-    return _LinearCrossEntropy.apply(h_TD, items_ND, targets_T, scale, groups_T, fill)  # type: ignore[return-value]
+    return _LinearCrossEntropy.apply(h_TD, items_ND, targets_T, scale, groups_T, fill)

@@ -4,6 +4,7 @@
     results/<suite>/<target>/context.parquet                            what reports need to know of each user
     results/<suite>/<target>/<method>/<setting>-seed<k>-<key>/record.json
                                                              ranks.parquet
+    results/<suite>/artefacts/<family>-<epochs>-<key>.safetensors       pre-trained weights that are published
     results/<suite>/failed/<target>/<method>/<setting>-seed<k>-<key>.json
 
 The path is a function of the job and its key: a folder that exists is a run that is done. Folder names carry the first
@@ -31,7 +32,9 @@ from benchmark.files import read_model, read_table, sibling, write_model, write_
 from benchmark.jobs import Job, digest
 from benchmark.record import Failure, Plan, Planned, Record
 
-RECORD, RANKS, CONTEXT, PLAN, FAILED = "record.json", "ranks.parquet", "context.parquet", "suite.json", "failed"
+RECORD, RANKS, CONTEXT, PLAN = "record.json", "ranks.parquet", "context.parquet", "suite.json"
+FAILED, ARTEFACTS = "failed", "artefacts"
+"""Folders beside the targets; no target may have their names."""
 
 _COUNTS = ("valid_greater", "valid_equal", "test_greater", "test_equal")
 _RANK_COLUMNS: dict[str, pa.DataType] = {name: pa.int32() for name in ("user", *_COUNTS)}
@@ -118,8 +121,8 @@ def slug(name: str) -> str:
 def run_folder(results: Path, job: Job, key: str) -> Path:
     """Where the run of a job belongs; raises InputError for a suite or target that can't be a folder's name."""
     for what, name in (("suite", job.suite), ("target", job.target)):
-        if name != slug(name) or name == FAILED:
-            raise InputError(f"{what} '{name}' can't name a folder; use letters, digits and '._+-', and not '{FAILED}'")
+        if name != slug(name) or name in (FAILED, ARTEFACTS):
+            raise InputError(f"{what} '{name}' can't name a folder; use letters, digits and '._+-'")
     return results / job.suite / job.target / slug(job.method) / _run_name(job, key)
 
 

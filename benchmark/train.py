@@ -101,11 +101,10 @@ def run_epoch(
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Adam's state under the names of the parameters."""
-    names = {parameter: name for name, parameter in model.named_parameters()}
     return {
-        f"optimizer/{names[parameter]}/{key}": value
-        for parameter, state in optimizer.state.items()
-        for key, value in state.items()
+        f"optimizer/{name}/{key}": value
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
     }
 
 
@@ -134,7 +133,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """What `save_tensors` wrote; None if the file is absent or damaged."""
     try:
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["about"])
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, json.loads(file.metadata()["about"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
 
@@ -185,9 +185,7 @@ def train(
         valid = float(per_user(SELECTION, ranks.greater, ranks.equal).mean())
         ranked = time.perf_counter()
         curve.append(
-            Epoch(
-                epoch=epoch, loss=loss, valid=valid, train_seconds=trained - started, rank_seconds=ranked - trained
-            )
+            Epoch(epoch=epoch, loss=loss, valid=valid, train_seconds=trained - started, rank_seconds=ranked - trained)
         )
         log(f"epoch {epoch}: loss {loss:.4f}, valid {SELECTION} {valid:.4f} ({ranked - started:.1f} s)")
         if valid > best_valid:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from benchmark.errors import InputError
+from benchmark.jobs import digest
 from benchmark.record import Record
 from benchmark.store import (
+    ARTEFACTS,
     CONTEXT,
     FAILED,
     PLAN,
@@ -26,7 +31,7 @@ _BESIDE_SUITES = frozenset({".gitkeep", ".gitattributes", ".gitignore", "README.
 
 
 def verify(path: Path) -> list[str]:
-    """Problems of a run's folder or of a whole results folder, each naming its file; empty where all is well.
+    """Problems of a run's, a suite's or a whole results folder, each naming its file; empty where all is well.
 
     Raises InputError where ``path`` is neither.
     """
@@ -34,6 +39,8 @@ def verify(path: Path) -> list[str]:
         return _run(path.resolve())[1]
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; name a results folder or the folder of one run")
+    if (path / PLAN).exists():
+        return list(_suite(path.resolve()))
     suites = [child for child in sorted(path.iterdir()) if child.name not in _BESIDE_SUITES]
     if not suites:
         raise InputError(f"{path}: holds no results; run a suite first or name another folder")
@@ -55,6 +62,8 @@ def _suite(folder: Path) -> Iterator[str]:
                 yield str(error)
         elif _is_unknown(child):
             yield _unknown(child)
+        elif child.name == ARTEFACTS:
+            yield from _artefacts(child)
         else:
             yield from _failures(child) if child.name == FAILED else _target(child)
 
@@ -121,6 +130,21 @@ def _failures(folder: Path) -> Iterator[str]:
             continue
         if path != wanted:
             yield f"{path}: notes the failure of another job than its name says; delete it"
+
+
+def _artefacts(folder: Path) -> Iterator[str]:
+    """Problems of committed pre-trained weights: each file's key must be that of its parts, and in its name."""
+    for path in sorted(folder.iterdir()):
+        try:
+            with safe_open(path, "numpy") as file:
+                about = json.loads(file.metadata()["about"])
+                names = file.keys()
+            key = digest(about["key_parts"])
+        except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
+            yield f"{path}: not an artefact of pre-training ({error}); delete it or restore it"
+            continue
+        if key != about["key"] or not path.stem.endswith(key[:12]) or not names:
+            yield f"{path}: its key is not that of its parts, or not the one in its name; restore it"
 
 
 def _is_unknown(folder: Path) -> bool:

@@ -9,9 +9,7 @@ from unisrec.objectives import PretrainingConfig, UniSRecPretrainer
 PAPER = "Hou et al., KDD 2022, arXiv:2206.05941"
 FAMILY = "UniSRec"
 
-FAMILIES = (
-    PretrainingFamily(name=FAMILY, version=1, config=PretrainingConfig, build=UniSRecPretrainer, paper=PAPER),
-)
+FAMILIES = (PretrainingFamily(name=FAMILY, version=1, config=PretrainingConfig, build=UniSRecPretrainer, paper=PAPER),)
 METHODS = tuple(
     Method(
         name=name + suffix,

@@ -4,8 +4,8 @@ Source: arXiv:2206.05941, section 2.3, equations 7 to 9. Negatives are the other
 domain. Where paper and released code differ, the paper's formula is the default.
 
 Whole sequences instead of prefix rows: every position of a sequence is a pair of its own, and the next items of the
-same sequence are no negatives for it (a random batch of prefix rows hardly holds two of one user). The adaptor runs once
-per distinct item of a step, so gate noise and dropout are shared among an item's occurrences.
+same sequence are no negatives for it (a random batch of prefix rows hardly holds two of one user). The adaptor runs
+once per distinct item of a step, so gate noise and dropout are shared among an item's occurrences.
 
 Legend: B rows, L tokens a row, T asked positions, U distinct items of a batch, F text width, D width.
 """
@@ -29,8 +29,8 @@ from unisrec.model import TextEncoder, TextEncoderConfig
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainingConfig(TextEncoderConfig):
-    batch_targets: int = 8192
-    """(prefix, next item) pairs a step."""
+    batch_targets: int = 2048
+    """(prefix, next item) pairs a step; released: 8,192 on one device, 2,048 a device on several."""
     learning_rate: float = 1e-3
     sequence_weight: float = 1e-3
     """lambda of equation 9; 0 leaves the sequence-sequence task out."""
@@ -70,13 +70,13 @@ class UniSRecPretrainer(Pretrainer):
 
     def _contrast(self, anchors_TD: Tensor, keys_TD: Tensor, batch: Batch) -> Tensor:
         """-log softmax of each anchor's own key among the keys of the batch."""
-        options = {}
+        groups_T, fill = None if self.config.prefix_rows else batch.sequences_T, -torch.inf
         if self.config.released_negatives:
-            options = {"groups_T": batch.targets_T, "fill": 0.0}
-        elif not self.config.prefix_rows:
-            options = {"groups_T": batch.sequences_T}
+            groups_T, fill = batch.targets_T, 0.0
         own_T = torch.arange(len(keys_TD), device=keys_TD.device)
-        return linear_cross_entropy(anchors_TD, keys_TD, own_T, 1 / self.config.temperature, **options)
+        return linear_cross_entropy(
+            anchors_TD, keys_TD, own_T, 1 / self.config.temperature, groups_T=groups_T, fill=fill
+        )
 
     def loss(self, batch: Batch) -> Tensor:
         """L = l_SI + lambda l_SS (equation 9), mean over the asked positions."""
