@@ -1,5 +1,5 @@
 """Baselines and controls, one file a method."""
 
-from baselines import counts, sasrec
+from baselines import counts, sasrec, sasrec_text
 
-METHODS = (*counts.METHODS, *sasrec.METHODS)
+METHODS = (*counts.METHODS, *sasrec.METHODS, *sasrec_text.METHODS)

@@ -56,6 +56,35 @@ class SASRec(Model):
         return linear_cross_entropy(self.users(batch, items_ND), items_ND, batch.targets_T)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CosineConfig(SASRecConfig):
+    temperature: float = 0.07
+    """UniSRec's."""
+
+
+class CosineSASRec(SASRec):
+    """SASRec whose scores are cosines: separates UniSRec's loss from what it learns of texts.
+
+    Its softmax is over cosine / temperature, as in UniSRec's equation 10.
+    """
+
+    def __init__(self, config: CosineConfig, material: Material) -> None:
+        super().__init__(config, material)
+        self.temperature = config.temperature
+
+    def candidates(self, items_ND: Tensor) -> Tensor:
+        return F.normalize(items_ND.float(), dim=-1)
+
+    def users(self, batch: Batch, items_ND: Tensor) -> Tensor:
+        return F.normalize(super().users(batch, items_ND).float(), dim=-1)
+
+    def loss(self, batch: Batch) -> Tensor:
+        items_ND = self.items()
+        return linear_cross_entropy(
+            self.users(batch, items_ND), self.candidates(items_ND), batch.targets_T, 1 / self.temperature
+        )
+
+
 METHODS = (
     Method(
         name="SASRec",
@@ -65,5 +94,15 @@ METHODS = (
         paper="Kang & McAuley, ICDM 2018, arXiv:1808.09781",
         config=SASRecConfig,
         build=SASRec,
+    ),
+    Method(
+        name="SASRec-cos",
+        family="id",
+        role="control",
+        version=1,
+        paper="Kang & McAuley, ICDM 2018, arXiv:1808.09781; loss of arXiv:2206.05941",
+        config=CosineConfig,
+        build=CosineSASRec,
+        note="cosine scores and temperature 0.07 instead of dot products: UniSRec's loss without its texts",
     ),
 )

@@ -49,8 +49,10 @@ def jobs_of(
 
     Raises InputError for unknown methods and keys, and for methods that need what the suite does not give.
     """
-    entries = {entry.name: entry for entry in suite.methods}
-    chosen = [entries.get(name, MethodEntry(name=name)) for name in methods] if methods else list(suite.methods)
+    chosen = list(suite.methods)
+    if methods:
+        rows = {name: [entry for entry in suite.methods if entry.name == name] for name in methods}
+        chosen = [entry for name, found in rows.items() for entry in found or [MethodEntry(name=name)]]
     found = [(entry, registry.method(entry.name, f"suite '{suite.name}'")) for entry in chosen]
     _check_shared_keys(suite, [method for _, method in found])
     return [
@@ -85,20 +87,21 @@ def _jobs(
         raise InputError(f"{where}: it learns from source domains; give the suite 'sources'")
     pretraining = None
     if method.pretraining:
-        if suite.pretraining is None:
+        wanted = entry.pretraining or suite.pretraining
+        if wanted is None:
             raise InputError(f"{where}: it starts from pre-training; give the suite 'pretraining' with its epochs")
         family = registry.family(method.pretraining)
         sizes = {field.name for field in fields(family.config)}
         inherited = {key: value for key, value in config.items() if key in sizes}
-        given = inherited | suite.pretraining.config
+        given = inherited | wanted.config
         pretraining = Pretraining(
             family=family.name,
             version=family.version,
             sources=suite.sources,
             encoder=suite.encoder or "",
             config=asdict(configure(family.config, given, f"suite '{suite.name}', pretraining")),
-            epochs=suite.pretraining.epochs,
-            seed=suite.pretraining.seed,
+            epochs=wanted.epochs,
+            seed=wanted.seed,
         )
     n_seeds = (seeds or entry.seeds or suite.seeds) if method.trained else 1
     return [

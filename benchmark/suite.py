@@ -17,19 +17,20 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class MethodEntry(_Strict):
-    """A row: a method, and where it departs from the suite."""
-
-    name: str
-    config: dict[str, Any] = {}
-    training: dict[str, Any] = {}
-    seeds: Annotated[int, Field(ge=1)] | None = None
-
-
 class PretrainingEntry(_Strict):
     epochs: Annotated[int, Field(ge=0)]
     config: dict[str, Any] = {}
     seed: int = 0
+
+
+class MethodEntry(_Strict):
+    """A row: a method, and where it departs from the suite. A method may have several rows."""
+
+    name: str
+    config: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    pretraining: PretrainingEntry | None = None
+    seeds: Annotated[int, Field(ge=1)] | None = None
 
 
 class Suite(_Strict):

@@ -8,6 +8,7 @@ from unisrec.objectives import PretrainingConfig, UniSRecPretrainer
 
 PAPER = "Hou et al., KDD 2022, arXiv:2206.05941"
 FAMILY = "UniSRec"
+SCRATCH, ZERO_SHOT = "-scratch", "-zeroshot"
 
 FAMILIES = (PretrainingFamily(name=FAMILY, version=1, config=PretrainingConfig, build=UniSRecPretrainer, paper=PAPER),)
 METHODS = tuple(
@@ -19,10 +20,16 @@ METHODS = tuple(
         paper=PAPER,
         config=UniSRecConfig,
         build=partial(UniSRec, with_ids=with_ids),
-        needs=frozenset({"text"}) if suffix else frozenset({"text", "sources"}),
-        pretraining=None if suffix else FAMILY,
-        note="trained on the target alone" if suffix else "",
+        needs=frozenset({"text"}) if suffix == SCRATCH else frozenset({"text", "sources"}),
+        trained=suffix != ZERO_SHOT,
+        pretraining=None if suffix == SCRATCH else FAMILY,
+        note=note,
     )
-    for name, family, with_ids in (("UniSRec_t", "text", False), ("UniSRec_t+ID", "text+id", True))
-    for suffix in ("", "-scratch")
+    for name, family, with_ids, suffix, note in (
+        ("UniSRec_t", "text", False, "", ""),
+        ("UniSRec_t+ID", "text+id", True, "", ""),
+        ("UniSRec_t", "text", False, SCRATCH, "trained on the target alone"),
+        ("UniSRec_t+ID", "text+id", True, SCRATCH, "trained on the target alone"),
+        ("UniSRec_t", "text", False, ZERO_SHOT, "pre-trained on the sources, never trained on the target"),
+    )
 )
