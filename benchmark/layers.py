@@ -72,13 +72,16 @@ class SelfAttention(nn.Module):
         if width % heads:
             raise ValueError(f"width {width} is not divisible by {heads} heads")
         self.heads = heads
-        self.query_key_value = nn.Linear(width, 3 * width)
+        # three products rather than one of thrice the width: as fast, and nothing to cut apart and join again
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
         self.dropout = Dropout(dropout)
 
     def forward(self, x_BLD: Tensor, visible_B1LL: Tensor) -> Tensor:
         b, length, width = x_BLD.shape
-        qkv = self.query_key_value(x_BLD).view(b, length, 3, self.heads, width // self.heads)
-        q_BHLK, k_BHLK, v_BHLK = qkv.permute(2, 0, 3, 1, 4)
+        q_BHLK, k_BHLK, v_BHLK = (
+            project(x_BLD).view(b, length, self.heads, -1).transpose(1, 2)
+            for project in (self.query, self.key, self.value)
+        )
         scores_BHLL = q_BHLK @ k_BHLK.transpose(-1, -2) / math.sqrt(width // self.heads)
         weights_BHLL = scores_BHLL.masked_fill(~visible_B1LL, -torch.inf).softmax(-1)
         mixed_BHLK = self.dropout(weights_BHLL).to(v_BHLK.dtype) @ v_BHLK

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines.sasrec import METHODS as SASREC
 from baselines.sasrec import SASRec, SASRecConfig
 from benchmark import testing
 from benchmark.batches import Batch
@@ -118,12 +117,11 @@ class UnwritableConfig:
 
 
 def counting(build: Callable[[Any, Material], Any], **others: Any) -> Method:
-    fields = {"name": "Broken", "family": "counts", "role": "row", "version": 1, "paper": "none", "trained": False}
-    return Method(**(fields | {"build": build} | others))
+    return replace(METHODS["Popularity"], name="Broken", build=build, **others)
 
 
 def learning(build: Callable[[Any, Material], Any], **others: Any) -> Method:
-    return replace(SASREC[0], name="Broken", build=build, **others)
+    return replace(METHODS["SASRec"], name="Broken", build=build, **others)
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ class Adaptor(nn.Module):
 
     def __init__(self, text_width: int, width: int, experts: int, dropout: float, noise_floor: float) -> None:
         super().__init__()
-        self.bias_EF = nn.Parameter(torch.zeros(experts, text_width))
-        self.weight_EFD = nn.Parameter(torch.randn(experts, text_width, width) * INITIAL_STD)
+        self.bias_FE = nn.Parameter(torch.zeros(text_width, experts))
+        self.weight_FED = nn.Parameter(torch.randn(text_width, experts, width) * INITIAL_STD)
         self.gate_FE = nn.Parameter(torch.zeros(text_width, experts))
         self.noise_FE = nn.Parameter(torch.zeros(text_width, experts))
         self.dropout = Dropout(dropout)
@@ -38,9 +38,14 @@ class Adaptor(nn.Module):
 
     def forward(self, x_NF: Tensor) -> Tensor:
         """Item vectors [N, D] of text vectors [N, F]."""
-        experts = len(self.bias_EF)
-        x_ENF = self.dropout(x_NF.expand(experts, -1, -1))
-        # (x - b) W = x W - b W: one grouped product over the items, one row a expert for the bias
-        shift_E1D = self.bias_EF[:, None] @ self.weight_EFD
-        whitened_END = x_ENF @ self.weight_EFD - shift_E1D
-        return (self.gates(x_NF).T[:, :, None].to(whitened_END.dtype) * whitened_END).sum(0)
+        _, experts, width = self.weight_FED.shape
+        gates_NE = self.gates(x_NF)
+        # (x - b) W = x W - b W: one product over items and experts for the first term, one row an expert for the second
+        if self.training and self.dropout.threshold:
+            x_NEF = self.dropout(x_NF[:, None].expand(-1, experts, -1))
+            whitened_NED = torch.einsum("nef,fed->ned", x_NEF, self.weight_FED)
+        else:
+            whitened_NED = (x_NF @ self.weight_FED.flatten(1)).view(-1, experts, width)
+        shift_ED = torch.einsum("fe,fed->ed", self.bias_FE, self.weight_FED)
+        mixed_ND = (gates_NE[:, None].to(whitened_NED.dtype) @ whitened_NED)[:, 0]
+        return mixed_ND - gates_NE.to(shift_ED.dtype) @ shift_ED
