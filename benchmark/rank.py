@@ -34,18 +34,25 @@ class Ranks:
     equal: NDArray[np.int32]
 
 
-def count(scores_UN: Tensor, targets_U: Tensor) -> tuple[Tensor, Tensor]:
+def count(scores_UN: Tensor, targets_U: Tensor, copies_N: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """(greater, equal) of each row's target, int64 [U]; ``equal`` does not count the target itself.
 
-    Raises NotFinite where a score is NaN or a target's score is not finite.
+    copies_N: float32, how many items a column stands for; one each by default. Raises NotFinite where a score is NaN or
+    a target's score is not finite.
     """
     target_U1 = scores_UN.gather(1, targets_U[:, None])
     if not torch.isfinite(target_U1).all() or torch.isnan(scores_UN.sum()):
         raise NotFinite("scores are not finite: the model has diverged or returns NaN")
     # ones in float32 add up exactly to 2**24, and thirty times faster than booleans do
     ones_UN = torch.empty(scores_UN.shape, dtype=torch.float32, device=scores_UN.device)
-    greater_U = torch.gt(scores_UN, target_U1, out=ones_UN).sum(1).long()
-    return greater_U, torch.eq(scores_UN, target_U1, out=ones_UN).sum(1).long() - 1
+
+    def total_U() -> Tensor:
+        return (ones_UN.sum(1) if copies_N is None else ones_UN @ copies_N).long()
+
+    torch.gt(scores_UN, target_U1, out=ones_UN)
+    greater_U = total_U()
+    torch.eq(scores_UN, target_U1, out=ones_UN)
+    return greater_U, total_U() - 1
 
 
 def rank(
@@ -65,26 +72,30 @@ def rank(
     device = device or torch.device("cpu")
     rows = max(1, CHUNK_SCORES // n_items)
 
-    def store(users: NDArray[np.int64], scores_UN: Tensor) -> None:
-        targets_U = torch.from_numpy(held_out.targets[users].astype(np.int64)).to(device)
-        above_U, same_U = count(scores_UN, targets_U)
+    def store(users: NDArray[np.int64], scores_UN: Tensor, targets_U: Tensor, copies_N: Tensor | None = None) -> None:
+        above_U, same_U = count(scores_UN, targets_U, copies_N)
         greater[users], equal[users] = above_U.cpu().numpy(), same_U.cpu().numpy()
 
+    targets_U = torch.from_numpy(held_out.targets.astype(np.int64)).to(device)
     if not isinstance(method, Model):
         for users in np.split(np.arange(len(greater)), range(rows, len(greater), rows)):
-            store(users, method.scores(held_out.histories.take(users)).to(device))
+            store(users, method.scores(held_out.histories.take(users)).to(device), targets_U[users])
         return Ranks(greater, equal)
 
     was_training = method.training
     method.eval()
     with torch.no_grad():
         items_ND = method.items()
-        candidates_NK = method.candidates(items_ND).float()
+        # a product may round one column otherwise than another: items of one vector tie only if they share one
+        vectors_NK = method.candidates(items_ND).float()
+        candidates_NK, column_of_N, copies_N = torch.unique(vectors_NK, dim=0, return_inverse=True, return_counts=True)
+        columns_U, copies_N = column_of_N[targets_U], copies_N.float()
         for users, batch in history_batches(held_out.histories):
             with autocast(precision, device):
                 vectors_TK = method.users(batch.to(device), items_ND).float()
             for begin in range(0, len(users), rows):
                 chunk = slice(begin, begin + rows)
-                store(users[chunk], vectors_TK[chunk] @ candidates_NK.T)
+                scores_UN = vectors_TK[chunk] @ candidates_NK.T
+                store(users[chunk], scores_UN, columns_U[users[chunk]], copies_N)
     method.train(was_training)
     return Ranks(greater, equal)

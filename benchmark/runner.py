@@ -261,7 +261,7 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
         overlap=facts.overlap,
         encoder=EncoderInfo(provenance=text.provenance, sha256=text.sha256) if text else None,
         pretraining=_pretraining_info(artefact),
-        parameters=_parameters(built),
+        parameters=_parameters(built, trained=method.trained),
         learning_curve=tuple(
             Epoch(epoch=e.epoch, loss=e.loss, valid=e.valid, seconds=e.train_seconds + e.rank_seconds)
             for e in trained.curve
@@ -289,10 +289,10 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
     return Outcome(folder=folder, ndcg=ndcg, seconds=seconds)
 
 
-def _parameters(built: object) -> Parameters | None:
+def _parameters(built: object, *, trained: bool) -> Parameters | None:
     if not isinstance(built, Model):
         return None
-    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in built.parameters()]
+    sizes = [(parameter.numel(), trained and parameter.requires_grad) for parameter in built.parameters()]
     return Parameters(total=sum(n for n, _ in sizes), trained=sum(n for n, grad in sizes if grad))
 
 
