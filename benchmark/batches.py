@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.domain import Sequences
+from benchmark.errors import InputError
 
 MAX_LENGTH = 50
 """Histories are cut at their last 50 items (UniSRec, section 3.1)."""
@@ -158,7 +159,15 @@ def pack(
 def training_batches(
     sequences: Sequences, windows: Windows, batch_targets: int, rng: np.random.Generator
 ) -> Iterator[Batch]:
-    """An epoch: the windows in random order, in batches of about ``batch_targets`` asked positions."""
+    """An epoch: the windows in random order, in batches of about ``batch_targets`` asked positions.
+
+    Raises InputError where there are none.
+    """
+    if not len(windows):
+        raise InputError(
+            "nothing to train on: no user has two training interactions (the last two of each are held out); "
+            "prepare the data with longer histories"
+        )
     order = rng.permutation(len(windows))
     total = np.cumsum(windows.asked[order])
     n_batches = max(1, round(int(total[-1]) / batch_targets))

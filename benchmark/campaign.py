@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from benchmark.encode import provenance
 from benchmark.encoders import EncoderSpec
 from benchmark.errors import InputError
 from benchmark.execute import Failed, default_workers, execute, facts_key
+from benchmark.forecast import Forecast, Size, in_words
 from benchmark.jobs import Job
 from benchmark.method import registry
 from benchmark.plan import Task, jobs_of, task_of
@@ -72,9 +74,8 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
     stored = store.finished(place.results)
     todo = [task for task in tasks if campaign.replace or task.key[:12] not in stored]
     say(f"suite {suite.name}: {len(tasks)} jobs, {len(tasks) - len(todo)} already stored")
+    _say_forecast(todo, facts, place, say)
     if campaign.dry_run:
-        for task in todo:
-            say(f"would run {task.job.target} {task.job.method} seed {task.job.seed} ({task.key[:12]})")
         return []
     for warning in dict.fromkeys(warning for fact in facts.values() for warning in fact.warnings):
         say(f"warning: {warning}")
@@ -95,6 +96,22 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
             job = failure.task.job
             say(f"  {job.target} {job.method} seed {job.seed}: {failure.reason} (log: {failure.log})")
     return failed
+
+
+def _say_forecast(tasks: Sequence[Task], facts: Mapping[str, Facts], place: Place, say: Callable[[str], None]) -> None:
+    """What is going to be run, and how long that may take from what stored runs took."""
+    forecast, total, unknown = Forecast.of(place.results), 0.0, 0
+    for (target, name), group in groupby(tasks, key=lambda task: (task.job.target, task.job.method)):
+        rows = list(group)
+        about = facts[facts_key(rows[0])].target
+        size = Size(users=about.users, items=about.items, interactions=about.interactions)
+        seconds = forecast.seconds(name, target, size) if rows[0].job.training else 0.0
+        estimate = "no estimate: nothing like it is stored" if seconds is None else f"about {in_words(seconds)} each"
+        say(f"to run: {target} {name}, {len(rows)} x, {estimate}")
+        total, unknown = total + (seconds or 0.0) * len(rows), unknown + (len(rows) if seconds is None else 0)
+    if tasks:
+        without = f", and {unknown} jobs without an estimate" if unknown else ""
+        say(f"in all about {in_words(total)} of one worker, without pre-training{without}")
 
 
 def _device(name: str) -> torch.device:

@@ -111,6 +111,7 @@ def _jobs(
             method=method.name,
             version=method.version,
             seed=seed,
+            setting="full" if method.trained or not method.pretraining else "zero-shot",
             sources=suite.sources if "sources" in method.needs else (),
             encoder=suite.encoder if "text" in method.needs else None,
             config=config,

@@ -72,8 +72,8 @@ def rank(
     device = device or torch.device("cpu")
     rows = max(1, CHUNK_SCORES // n_items)
 
-    def store(users: NDArray[np.int64], scores_UN: Tensor, targets_U: Tensor, copies_N: Tensor | None = None) -> None:
-        above_U, same_U = count(scores_UN, targets_U, copies_N)
+    def store(users: NDArray[np.int64], scores_UN: Tensor, asked_U: Tensor, copies_N: Tensor | None = None) -> None:
+        above_U, same_U = count(scores_UN, asked_U, copies_N)
         greater[users], equal[users] = above_U.cpu().numpy(), same_U.cpu().numpy()
 
     targets_U = torch.from_numpy(held_out.targets.astype(np.int64)).to(device)

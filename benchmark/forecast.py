@@ -1,0 +1,82 @@
+"""How long a job will take, from what stored runs took.
+
+An epoch's work is the encoder's, in proportion to the training interactions, and the softmax's, in proportion to
+interactions times items. The shares of the two are fitted over all stored runs, a method's own pace is its runs' median
+ratio to that fit, and the number of epochs is the median of its runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from benchmark.record import Record
+from benchmark.store import finished, read_record
+
+USUAL_EPOCHS = 30
+"""Assumed of a method that was never run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """What the cost of an epoch depends on."""
+
+    users: int
+    items: int
+    interactions: int
+
+    @property
+    def work(self) -> NDArray[np.float64]:
+        """Training interactions, and these times items; float64 [2]."""
+        training = self.interactions - 2 * self.users
+        return np.array([training, training * self.items / 1000], np.float64)
+
+
+class Forecast:
+    """Estimates from runs; knows nothing where there are none."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.records = [record for record in records if record.learning_curve]
+        work = [self._size(record).work for record in self.records]
+        seconds = [self._epoch_seconds(record) for record in self.records]
+        self.shares = nnls(np.array(work), np.array(seconds))[0] if work else np.zeros(2)
+
+    @classmethod
+    def of(cls, results: Path) -> Forecast:
+        """From all stored runs of a results folder."""
+        return cls(read_record(folder) for folder in finished(results).values())
+
+    @staticmethod
+    def _size(record: Record) -> Size:
+        about = record.target
+        return Size(users=about.users, items=about.items, interactions=about.interactions)
+
+    @staticmethod
+    def _epoch_seconds(record: Record) -> float:
+        return median(epoch.seconds for epoch in record.learning_curve)
+
+    def seconds(self, method: str, target: str, size: Size) -> float | None:
+        """Wall seconds of one run on one worker; None without any stored run of a trained method."""
+        same = [record for record in self.records if record.job.method == method]
+        here = [record.cost.wall_seconds for record in same if record.job.target == target]
+        if here:
+            return median(here)
+        if not self.records:
+            return None
+        paces = [self._epoch_seconds(r) / float(self.shares @ self._size(r).work) for r in same or self.records]
+        epochs = median(len(record.learning_curve) for record in same) if same else USUAL_EPOCHS
+        return median(paces) * epochs * float(self.shares @ size.work)
+
+
+def in_words(seconds: float) -> str:
+    """A duration as people say it."""
+    for limit, unit, divisor in ((90, "s", 1), (5400, "min", 60)):
+        if seconds < limit:
+            return f"{seconds / divisor:.0f} {unit}"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,55 @@
+"""Estimates of a job's time come from stored runs, and from nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from results_tree import make_job, make_ranks, make_record
+
+from benchmark.forecast import Forecast, Size, in_words
+from benchmark.record import Cost, Epoch, Record
+
+
+def run(method: str, target: str, users: int, items: int, interactions: int, pace: float, epochs: int = 4) -> Record:
+    """A run whose epochs take ``pace`` times (1 ms a training interaction + 1 us an interaction and item)."""
+    training = interactions - 2 * users
+    seconds = pace * (training * 1e-3 + training * items * 1e-6)
+    ranks = make_ranks([0] * users)
+    return make_record(
+        make_job(method, target),
+        ranks,
+        target={"users": users, "items": items, "interactions": interactions},
+        learning_curve=tuple(Epoch(epoch=n + 1, loss=1.0, valid=0.1, seconds=seconds) for n in range(epochs)),
+        cost=Cost(wall_seconds=epochs * seconds + 1, core_seconds=1.0, peak_memory_mb=1.0, device="cpu", threads=1),
+    )
+
+
+RUNS = (
+    run("SASRec", "small", 10, 100, 1_020, pace=1.0),
+    run("SASRec", "large", 10, 4_000, 5_020, pace=1.0),
+    run("Slow", "small", 10, 100, 1_020, pace=3.0, epochs=6),
+)
+
+
+def test_the_same_method_on_the_same_target_takes_as_long_again() -> None:
+    size = Size(users=10, items=100, interactions=1_020)
+    assert Forecast(RUNS).seconds("SASRec", "small", size) == pytest.approx(4 * 1.1 + 1)
+
+
+def test_a_method_keeps_its_pace_and_its_epochs_on_another_target() -> None:
+    forecast = Forecast(RUNS)
+    size = Size(users=10, items=4_000, interactions=5_020)
+    alone = Forecast(RUNS[:2]).seconds("Unheard-of", "other", size)
+    slow = forecast.seconds("Slow", "other", size)
+    sasrec = forecast.seconds("SASRec", "other", size)
+    assert alone == pytest.approx(30 * 25.0)
+    assert slow is not None and sasrec is not None
+    assert slow / sasrec > 3
+
+
+def test_nothing_is_made_up_where_nothing_is_stored() -> None:
+    assert Forecast([]).seconds("SASRec", "small", Size(users=1, items=1, interactions=3)) is None
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(3.4, "3 s"), (89, "89 s"), (600, "10 min"), (7200, "2.0 h")])
+def test_durations_are_readable(seconds: float, words: str) -> None:
+    assert in_words(seconds) == words
