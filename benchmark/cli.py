@@ -142,6 +142,20 @@ def report_command(suite: str, results: Results = Path("results"), out: Reports 
     typer.echo(f"wrote {write_report(suite, results, out)}")
 
 
+@app.command("compare")
+def compare_command(
+    first: str,
+    second: str,
+    suite: Annotated[str, typer.Option(help="The suite whose rows they are.")],
+    target: Annotated[str | None, typer.Option(help="Only this target.")] = None,
+    results: Results = Path("results"),
+) -> None:
+    """Two rows of a leaderboard, user by user: the difference with its 95 % interval (paired t over users)."""
+    from benchmark.report.compare import compare, render
+
+    typer.echo(render(compare(suite, results, first, second, target), first, second))
+
+
 @app.command("verify")
 def verify_command(path: Path) -> None:
     """Check a run's folder, a suite's or all results: all that can be derived again is."""

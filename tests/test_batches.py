@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -11,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from questions import Question, asked, everything
 from torch import Tensor
 
 from benchmark.batches import (
     MAX_LENGTH,
     PADDING,
     Batch,
-    Windows,
     history_batches,
     history_windows,
     pack,
@@ -33,31 +32,10 @@ torch.set_num_threads(1)
 
 N_ITEMS = 60
 
-Question = tuple[tuple[int, ...], int, int]
-"""(history, next item, sequence), oldest first."""
-
 
 def random_sequences(lengths: list[int], seed: int = 0) -> Sequences:
     rng = np.random.default_rng(seed)
     return Sequences.of([rng.integers(0, N_ITEMS, length).astype(np.int32) for length in lengths])
-
-
-def asked(batch: Batch) -> Iterator[Question]:
-    """What a batch asks, read off its tensors alone: the tokens a causal model may look at, in order of position."""
-    length = batch.items_BL.shape[1]
-    for flat, target, sequence in zip(
-        batch.at_T.tolist(), batch.targets_T.tolist(), batch.sequences_T.tolist(), strict=True
-    ):
-        row, column = divmod(flat, length)
-        segment = int(batch.segments_BL[row, column])
-        assert segment != PADDING
-        places = [place for place in range(column + 1) if batch.segments_BL[row, place] == segment]
-        assert batch.positions_BL[row, places].tolist() == list(range(len(places)))
-        yield tuple(batch.items_BL[row, places].tolist()), target, sequence
-
-
-def everything(sequences: Sequences, windows: Windows) -> Batch:
-    return pack(sequences, windows, np.arange(len(windows)))
 
 
 def reference_rows(sequences: Sequences, limit: int) -> Counter[Question]:
@@ -73,7 +51,7 @@ lengths_of_sequences = st.lists(st.one_of(st.integers(0, 12), st.integers(0, 140
 
 
 @given(lengths=lengths_of_sequences, seed=st.integers(0, 99))
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_windows_of_stride_one_and_prefix_windows_are_the_reference_rows(lengths: list[int], seed: int) -> None:
     sequences = random_sequences(lengths, seed)
     expected = reference_rows(sequences, MAX_LENGTH)
@@ -133,8 +111,8 @@ def test_hardly_a_token_is_padding() -> None:
     assert float((batch.segments_BL == PADDING).float().mean()) < 0.05
 
 
-@given(lengths=st.lists(st.integers(2, 80), min_size=1, max_size=40), batch_targets=st.integers(1, 300))
-@settings(max_examples=40)
+@given(lengths=st.lists(st.integers(2, 80), min_size=1, max_size=20), batch_targets=st.integers(1, 300))
+@settings(max_examples=20)
 def test_an_epoch_asks_everything_once_in_batches_of_the_size_wished(lengths: list[int], batch_targets: int) -> None:
     sequences = random_sequences(lengths)
     windows = training_windows(sequences)

@@ -37,18 +37,29 @@ Label = tuple[str, str, str]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Outcome:
-    """A run without its ranks, which are dropped as soon as they are summed up."""
+class Outcome:
+    """A run, its ranks turned into metrics."""
 
     record: Record
-    means: Mapping[str, float]
-    primary: NDArray[np.float64]
-    """The primary metric of each user, [n_users]."""
+    users: Mapping[str, NDArray[np.float64]]
+    """Of each metric, the value of each user, [n_users]."""
     tie_rate: float
 
 
-def build(suite: str, results: Path) -> Leaderboard:
-    """The leaderboard of a suite, from the runs of its plan or, without a plan, from those stored under it.
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """What is stored of one target and track of a suite."""
+
+    target: str
+    track: str
+    outcomes: tuple[Outcome, ...]
+    gaps: tuple[Gap, ...]
+    context: Context | None
+    """Of the users; None where none fits the runs."""
+
+
+def stored(suite: str, results: Path) -> list[Stored]:
+    """The runs of a suite's plan or, without a plan, those stored under it, target by target.
 
     Raises InputError for a suite without any job, and IncompatibleRuns for runs of two versions of a target's data.
     """
@@ -61,24 +72,32 @@ def build(suite: str, results: Path) -> Leaderboard:
         raise unknown("suite", suite, known, str(results))
     done = finished(results)
     folders = {job.key: done[job.key[:12]] for job in jobs if job.key[:12] in done}
-    records = {key: read_record(folder) for key, folder in folders.items()}
-    _same_data(records, folders)
-    shares = Counter(record.pretraining.key for record in records.values() if record.pretraining)
+    _same_data({key: read_record(folder) for key, folder in folders.items()}, folders)
     groups: dict[tuple[str, str], list[Planned]] = {}
     for job in jobs:
         groups.setdefault((job.target, job.track), []).append(job)
-    tables = []
+    found = []
     for (target, track), group in groups.items():
-        outcomes = [_outcome(folders[job.key]) for job in group if job.key in folders]
+        outcomes = tuple(_outcome(folders[job.key]) for job in group if job.key in folders)
         suites = _distinct([suite, *(outcome.record.job.suite for outcome in outcomes)])
         contexts = [context for name in suites if (context := read_context(results, name, target))]
+        fits = {outcome.record.target.fingerprint for outcome in outcomes}
         gaps = tuple(_gap(job, failures.get(job.key)) for job in group if job.key not in folders)
-        tables.append(_table(target, track, outcomes, gaps, contexts, shares))
+        context = next((context for context in contexts if context.fingerprint in fits), None)
+        found.append(Stored(target=target, track=track, outcomes=outcomes, gaps=gaps, context=context))
+    return found
+
+
+def build(suite: str, results: Path) -> Leaderboard:
+    """The leaderboard of a suite. Raises as `stored`."""
+    parts = stored(suite, results)
+    records = [outcome.record for part in parts for outcome in part.outcomes]
+    shares = Counter(record.pretraining.key for record in records if record.pretraining)
     return Leaderboard(
         suite=suite,
-        tables=tuple(tables),
-        machines=tuple(sorted({_machine(record) for record in records.values()})),
-        versions=tuple(sorted({_versions(record) for record in records.values()})),
+        tables=tuple(_table(part, shares) for part in parts),
+        machines=tuple(sorted({_machine(record) for record in records})),
+        versions=tuple(sorted({_versions(record) for record in records})),
     )
 
 
@@ -104,13 +123,12 @@ def _same_data(records: Mapping[str, Record], folders: Mapping[str, Path]) -> No
             )
 
 
-def _outcome(folder: Path) -> _Outcome:
+def _outcome(folder: Path) -> Outcome:
     run = read_run(folder)
     greater, equal = run.ranks.test_greater, run.ranks.test_equal
-    return _Outcome(
+    return Outcome(
         record=run.record,
-        means={metric: float(per_user(metric, greater, equal).mean()) for metric in METRICS},
-        primary=per_user(PRIMARY, greater, equal),
+        users={metric: per_user(metric, greater, equal) for metric in METRICS},
         tie_rate=float((equal > 0).mean()),
     )
 
@@ -120,18 +138,11 @@ def _gap(job: Planned, failure: Failure | None) -> Gap:
     return Gap(method=job.method, setting=job.setting, seed=job.seed, failed=failure is not None, reason=reason)
 
 
-def _table(
-    target: str,
-    track: str,
-    outcomes: Sequence[_Outcome],
-    gaps: tuple[Gap, ...],
-    contexts: Sequence[Context],
-    shares: Mapping[str, int],
-) -> Table:
-    records = [outcome.record for outcome in outcomes]
+def _table(part: Stored, shares: Mapping[str, int]) -> Table:
+    records = [outcome.record for outcome in part.outcomes]
     about = records[0].target if records else None
-    context = next((found for found in contexts if about and found.fingerprint == about.fingerprint), None)
-    groups = _rows(outcomes)
+    context = part.context
+    groups = rows_of(part.outcomes)
     references = [label for label in groups if label[:2] == (REFERENCE, "full")]
     no_comparison = None
     if context is None:
@@ -140,21 +151,21 @@ def _table(
         no_comparison = f"there is no {REFERENCE} row" if not references else f"there are several {REFERENCE} rows"
     elif len(np.unique(context.cluster)) < 2:
         no_comparison = "there are fewer than two independent users"
-    paper_name = about.paper_name if about and not about.custom and track == "paper" else None
+    paper_name = about.paper_name if about and not about.custom and part.track == "paper" else None
     rows = [_row(label, group, shares, paper_name) for label, group in groups.items()]
     if no_comparison is None and context is not None:
-        means = {label: np.mean([outcome.primary for outcome in group], axis=0) for label, group in groups.items()}
+        means = {label: user_means(group, PRIMARY) for label, group in groups.items()}
         base = means[references[0]]
         rows = [
             row if label == references[0] else replace(row, versus=paired_t(means[label], base, context.cluster))
             for label, row in zip(groups, rows, strict=True)
         ]
     return Table(
-        target=target,
-        track=track,
+        target=part.target,
+        track=part.track,
         about=about,
         rows=tuple(sorted(rows, key=_position)),
-        gaps=gaps,
+        gaps=part.gaps,
         sources=_distinct(source for record in records for source in record.sources),
         overlap=_distinct(overlap for record in records for overlap in record.overlap),
         encoders=_distinct(record.job.encoder for record in records if record.job.encoder),
@@ -164,9 +175,9 @@ def _table(
     )
 
 
-def _rows(outcomes: Sequence[_Outcome]) -> dict[Label, list[_Outcome]]:
+def rows_of(outcomes: Sequence[Outcome]) -> dict[Label, list[Outcome]]:
     """Runs of jobs that differ in nothing but their seed."""
-    named: dict[tuple[str, str], dict[str, list[_Outcome]]] = {}
+    named: dict[tuple[str, str], dict[str, list[Outcome]]] = {}
     for outcome in outcomes:
         job = outcome.record.job
         alike = named.setdefault((job.method, job.setting), {})
@@ -180,7 +191,12 @@ def _rows(outcomes: Sequence[_Outcome]) -> dict[Label, list[_Outcome]]:
     return rows
 
 
-def _one_run_a_seed(group: Sequence[_Outcome]) -> None:
+def user_means(group: Sequence[Outcome], metric: str) -> NDArray[np.float64]:
+    """A metric of each user, averaged over the seeds of a row, [n_users]."""
+    return np.mean([outcome.users[metric] for outcome in group], axis=0)
+
+
+def _one_run_a_seed(group: Sequence[Outcome]) -> None:
     """Raise IncompatibleRuns where a job was run twice under different keys: they would count as two seeds."""
     seen: dict[int, Record] = {}
     for outcome in group:
@@ -221,7 +237,7 @@ def _difference(own: Mapping[str, str], alike: Sequence[Mapping[str, str]]) -> s
 
 def _row(
     label: Label,
-    group: Sequence[_Outcome],
+    group: Sequence[Outcome],
     shares: Mapping[str, int],
     paper_name: str | None,
 ) -> Row:
@@ -230,7 +246,7 @@ def _row(
     shown = paper_name if label[1] == "full" else None
     cells = {}
     for metric in METRICS:
-        means = [outcome.means[metric] for outcome in group]
+        means = [float(outcome.users[metric].mean()) for outcome in group]
         cells[metric] = Cell(
             mean=fmean(means),
             sd=stdev(means) if len(means) > 1 else None,

@@ -12,6 +12,12 @@ REFERENCE = "SASRec"
 """The row that the others are compared with."""
 
 
+def label_of(method: str, setting: str, variant: str) -> str:
+    """A row's name as tables show it."""
+    extras = [extra for extra in (setting if setting != "full" else "", variant) if extra]
+    return f"{method} ({'; '.join(extras)})" if extras else method
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """A metric of a row: the mean over seeds of the mean over users."""
@@ -56,8 +62,7 @@ class Row:
 
     @property
     def label(self) -> str:
-        extras = [extra for extra in (self.setting if self.setting != "full" else "", self.variant) if extra]
-        return f"{self.method} ({'; '.join(extras)})" if extras else self.method
+        return label_of(self.method, self.setting, self.variant)
 
 
 @dataclass(frozen=True, kw_only=True)
