@@ -150,7 +150,9 @@ def _tasks(jobs: Sequence[Job], prepared: Mapping[str, Prepared], device: torch.
         name: provenance(EncoderSpec.parse(name)) for name in {job.encoder for job in jobs if job.encoder}
     }
     precision = resolve_precision("auto", device)
-    return [task_of(job, fingerprints, encoders, precision) for job in jobs]
+    tasks = [task_of(job, fingerprints, encoders, precision) for job in jobs]
+    # a target named twice, or a row that says what is the default anyway, is no second run
+    return list({task.key: task for task in tasks}.values())
 
 
 def _facts(tasks: Sequence[Task], prepared: Mapping[str, Prepared]) -> dict[str, Facts]:

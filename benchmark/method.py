@@ -131,6 +131,10 @@ class Method:
     """Settings of the training loop in which the method differs from the suite."""
     note: str = ""
 
+    def __post_init__(self) -> None:
+        if self.pretraining and not self.needs >= {"text", "sources"}:
+            raise ValueError(f"method '{self.name}' starts from pre-training: its needs must name text and sources")
+
     def configure(self, overrides: Mapping[str, Any], where: str = "") -> Any:
         """The method's configuration with some fields changed; raises InputError for unknown or ill-typed ones."""
         return configure(self.config, overrides, where or f"method '{self.name}'")

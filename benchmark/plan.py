@@ -54,7 +54,7 @@ def jobs_of(
         rows = {name: [entry for entry in suite.methods if entry.name == name] for name in methods}
         chosen = [entry for name, found in rows.items() for entry in found or [MethodEntry(name=name)]]
     found = [(entry, registry.method(entry.name, f"suite '{suite.name}'")) for entry in chosen]
-    _check_shared_keys(suite, [method for _, method in found])
+    _check_shared_keys(suite, registry)
     return [
         job
         for target in targets or suite.targets
@@ -63,10 +63,12 @@ def jobs_of(
     ]
 
 
-def _check_shared_keys(suite: Suite, methods: Sequence[Method]) -> None:
+def _check_shared_keys(suite: Suite, registry: Registry) -> None:
+    """Every hyper-parameter of a suite is one of a method of the suite, whatever is selected."""
+    methods = [registry.method(entry.name, f"suite '{suite.name}'") for entry in suite.methods]
     known = {entry.name for method in methods for entry in fields(method.config)}
     for key in suite.config:
-        if known and key not in known:
+        if key not in known:
             raise unknown("key", key, known, f"suite '{suite.name}', config")
 
 

@@ -1,7 +1,7 @@
 """From scores to ranks: how many items scored above the held-out one, and how many exactly as high.
 
 No sort, no top-k, no sampled candidates: every item of the target counts (Krichene & Rendle, KDD 2020, on why).
-Legend: U users of a chunk, N items, K width of a vector.
+Legend: U users of a chunk, N items, C items of a tile, O users whose own item is in it, K width of a vector.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from benchmark.splits import HeldOut
 
 CHUNK_SCORES = 8_000_000
 """Scores held at a time: 32 MB in float32, whatever the number of users."""
+TILE = (256, 8_192)
+"""Users and items of a tile of scores, where so many users' whole rows would be more than `CHUNK_SCORES`."""
 
 
 class NotFinite(ArithmeticError):
@@ -40,7 +42,12 @@ def count(scores_UN: Tensor, targets_U: Tensor, copies_N: Tensor | None = None) 
     copies_N: float32, how many items a column stands for; one each by default. Raises NotFinite where a score is NaN or
     a target's score is not finite.
     """
-    target_U1 = scores_UN.gather(1, targets_U[:, None])
+    above_U, same_U = _compare(scores_UN, scores_UN.gather(1, targets_U[:, None]), copies_N)
+    return above_U, same_U - 1
+
+
+def _compare(scores_UN: Tensor, target_U1: Tensor, copies_N: Tensor | None) -> tuple[Tensor, Tensor]:
+    """How many scores of each row are above, and equal to, the row's ``target_U1``."""
     if not torch.isfinite(target_U1).all() or torch.isnan(scores_UN.sum()):
         raise NotFinite("scores are not finite: the model has diverged or returns NaN")
     # ones in float32 add up exactly to 2**24, and thirty times faster than booleans do
@@ -50,9 +57,25 @@ def count(scores_UN: Tensor, targets_U: Tensor, copies_N: Tensor | None = None) 
         return (ones_UN.sum(1) if copies_N is None else ones_UN @ copies_N).long()
 
     torch.gt(scores_UN, target_U1, out=ones_UN)
-    greater_U = total_U()
+    above_U = total_U()
     torch.eq(scores_UN, target_U1, out=ones_UN)
-    return greater_U, total_U() - 1
+    return above_U, total_U()
+
+
+def _count_tiles(users_UK: Tensor, candidates_NK: Tensor, columns_U: Tensor, copies_N: Tensor) -> tuple[Tensor, Tensor]:
+    """`count` of a catalogue too large for whole rows of scores: they are made and forgotten tile by tile."""
+    target_U1 = (users_UK * candidates_NK[columns_U]).sum(1, keepdim=True)
+    above_U, same_U = torch.zeros_like(columns_U), -torch.ones_like(columns_U)
+    for begin in range(0, len(candidates_NK), TILE[1]):
+        tile = slice(begin, begin + TILE[1])
+        scores_UC = users_UK @ candidates_NK[tile].T
+        # the tile's product may round otherwise than the target's: what is the target must tie with itself
+        (own_O,) = torch.nonzero(columns_U // TILE[1] == begin // TILE[1], as_tuple=True)
+        scores_UC[own_O, columns_U[own_O] - begin] = target_U1[own_O, 0]
+        more_U, as_high_U = _compare(scores_UC, target_U1, copies_N[tile])
+        above_U += more_U
+        same_U += as_high_U
+    return above_U, same_U
 
 
 def rank(
@@ -72,14 +95,14 @@ def rank(
     device = device or torch.device("cpu")
     rows = max(1, CHUNK_SCORES // n_items)
 
-    def store(users: NDArray[np.int64], scores_UN: Tensor, asked_U: Tensor, copies_N: Tensor | None = None) -> None:
-        above_U, same_U = count(scores_UN, asked_U, copies_N)
+    def store(users: NDArray[np.int64], counts: tuple[Tensor, Tensor]) -> None:
+        above_U, same_U = counts
         greater[users], equal[users] = above_U.cpu().numpy(), same_U.cpu().numpy()
 
     targets_U = torch.from_numpy(held_out.targets.astype(np.int64)).to(device)
     if not isinstance(method, Model):
         for users in np.split(np.arange(len(greater)), range(rows, len(greater), rows)):
-            store(users, method.scores(held_out.histories.take(users)).to(device), targets_U[users])
+            store(users, count(method.scores(held_out.histories.take(users)).to(device), targets_U[users]))
         return Ranks(greater, equal)
 
     was_training = method.training
@@ -93,9 +116,12 @@ def rank(
         for users, batch in history_batches(held_out.histories):
             with autocast(precision, device):
                 vectors_TK = method.users(batch.to(device), items_ND).float()
-            for begin in range(0, len(users), rows):
-                chunk = slice(begin, begin + rows)
-                scores_UN = vectors_TK[chunk] @ candidates_NK.T
-                store(users[chunk], scores_UN, columns_U[users[chunk]], copies_N)
+            for begin in range(0, len(users), max(rows, TILE[0])):
+                chunk = slice(begin, begin + max(rows, TILE[0]))
+                vectors_UK, own_U = vectors_TK[chunk], columns_U[users[chunk]]
+                if rows < TILE[0]:
+                    store(users[chunk], _count_tiles(vectors_UK, candidates_NK, own_U, copies_N))
+                else:
+                    store(users[chunk], count(vectors_UK @ candidates_NK.T, own_U, copies_N))
     method.train(was_training)
     return Ranks(greater, equal)

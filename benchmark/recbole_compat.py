@@ -1,7 +1,8 @@
 """The one module that knows RecBole: version 1.2.1, no longer maintained, on the NumPy of today.
 
 RecBole reads names that NumPy 2 no longer has, partly on import and partly when it runs, so they are put back for the
-life of the process. ``recbole.quick_start`` stays out of reach: it needs an old ray.
+life of the process. Importing its sequential models turns on torch's anomaly detection, which makes every model of the
+process slow; that is turned back. ``recbole.quick_start`` stays out of reach: it needs an old ray.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import importlib
 from types import ModuleType
 
 import numpy as np
+import torch
 
 from benchmark.errors import InputError
 
@@ -28,7 +30,8 @@ def load(module: str) -> ModuleType:
             setattr(np, name, kind)
     try:
         found = importlib.import_module("recbole").__version__
-        loaded = importlib.import_module(module)
+        with torch.autograd.set_detect_anomaly(torch.is_anomaly_enabled()):
+            loaded = importlib.import_module(module)
     except ImportError as error:
         raise InputError(f"{module}: {error}; {_how_to_install()}") from error
     if found != VERSION:

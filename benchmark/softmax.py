@@ -13,6 +13,9 @@ from torch import Tensor
 
 CHUNK_LOGITS = 2_000_000
 """Logits held at a time: small enough to stay in a processor's cache, large enough for full matrix speed."""
+MIN_ROWS = 64
+"""Rows of a chunk at the least, whatever the catalogue: with fewer, the gradient of a large one is read and written
+more than it is computed. That many logits an item take no more memory than the item's vector and its gradient."""
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -28,7 +31,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         d_h_TD = torch.empty_like(h_TD_)
         d_items_ND = torch.zeros(items_ND.shape, dtype=torch.float32, device=h_TD.device)
         chosen_T = torch.empty(n_rows, dtype=torch.float32, device=h_TD.device)
-        chunk = max(1, min(n_rows, CHUNK_LOGITS // n_items))
+        # one place for the product of every chunk: large memory freshly mapped costs more than filling it
+        step_ND = torch.empty_like(items_ND_)
+        chunk = max(1, min(n_rows, max(MIN_ROWS, CHUNK_LOGITS // n_items)))
         for begin in range(0, n_rows, chunk):
             h_CD, targets_C1 = h_TD_[begin : begin + chunk], targets_T[begin : begin + chunk, None]
             logits_CN = h_CD @ items_ND_.T
@@ -47,7 +52,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     error_CN.masked_fill_(left_out_CN, 0)
                 error_CN.scatter_(1, targets_C1, chosen_C1 - 1)
                 d_h_TD[begin : begin + chunk] = error_CN @ items_ND_
-                d_items_ND += error_CN.T @ h_CD
+                d_items_ND += torch.mm(error_CN.T, h_CD, out=step_ND)
         loss = -chosen_T.clamp_min_(torch.finfo(torch.float32).tiny).log_().mean()
         ctx.save_for_backward(d_h_TD, d_items_ND)
         ctx.factors = scale / n_rows, 1 / n_rows

@@ -59,7 +59,7 @@ class Subject:
 
     def configuration(self, **changes: Any) -> Any:
         own = {entry.name for entry in fields(self.method.config)}
-        small = {key: value for key, value in (SMALL | changes).items() if key in own}
+        small = {key: value for key, value in {**SMALL, **changes}.items() if key in own}
         return self.method.configure(small | dict(self.config))
 
     def material(self, domain: Domain, config: Any) -> Material:

@@ -23,14 +23,7 @@ def inputs(rows: int, items: int, width: int, seed: int = 0, size: float = 1.0) 
     return h_TD.requires_grad_(), items_ND.requires_grad_(), torch.randint(items, (rows,))
 
 
-def naive(
-    h_TD: Tensor,
-    items_ND: Tensor,
-    targets_T: Tensor,
-    scale: float = 1.0,
-    groups_T: Tensor | None = None,
-    fill: float = 0,
-) -> Tensor:
+def naive(h_TD: Tensor, items_ND: Tensor, targets_T: Tensor, scale: float, groups_T: Tensor, fill: float) -> Tensor:
     """Row by row, as the formula is written."""
     losses = []
     for row, target in enumerate(targets_T.tolist()):

@@ -1,0 +1,1 @@
+"""Time and memory, measured: the product beside RecBole in one run, and how both grow. Run by `tox -e speed`."""

@@ -1,0 +1,265 @@
+"""Jobs of a suite, and keys that change when, and only when, the outcome may."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import pytest
+
+from benchmark.errors import InputError
+from benchmark.jobs import Job, derive_seed, digest
+from benchmark.method import Registry, registry
+from benchmark.plan import Task, jobs_of, task_of
+from benchmark.suite import Suite
+from benchmark.train import Training
+
+REGISTRY = registry()
+FINGERPRINTS = {"target": "t1", "other": "t2", "kitchen": "s1", "garden": "s2"}
+ENCODERS = {"hash": {"encoder": "hash", "width": 256}, "also hash": {"encoder": "hash", "width": 256}}
+SUITE: dict[str, Any] = {
+    "name": "small",
+    "about": "a suite of tests",
+    "targets": ["target", "other"],
+    "sources": ["kitchen", "garden"],
+    "encoder": "hash",
+    "seeds": 2,
+    "methods": ["Popularity", "SASRec", "UniSRec_t", "UniSRec_t-scratch", "UniSRec_t-zeroshot"],
+    "config": {"width": 32},
+    "training": {"epochs": 3},
+    "pretraining": {"epochs": 2, "config": {"drop": 0.3}},
+}
+
+
+def jobs(changes: dict[str, Any] | None = None, *, known: Registry = REGISTRY, **selected: Any) -> list[Job]:
+    return jobs_of(Suite.model_validate(SUITE | (changes or {})), known, **selected)
+
+
+def task(
+    method: str = "UniSRec_t",
+    changes: dict[str, Any] | None = None,
+    *,
+    job: Callable[[Job], Job] = lambda job: job,
+    fingerprints: dict[str, str] | None = None,
+    encoders: dict[str, dict[str, Any]] | None = None,
+    precision: str = "float32",
+    number: int = 0,
+) -> Task:
+    """The task of a method on the first target, with something else than usual."""
+    one = jobs(changes, methods=[method], targets=["target"])[number]
+    return task_of(job(one), FINGERPRINTS | (fingerprints or {}), ENCODERS | (encoders or {}), precision)
+
+
+# --- jobs
+
+
+def test_every_row_on_every_target_with_its_seeds() -> None:
+    found = [(job.target, job.method, job.seed) for job in jobs()]
+    rows = [("Popularity", 1), ("SASRec", 2), ("UniSRec_t", 2), ("UniSRec_t-scratch", 2), ("UniSRec_t-zeroshot", 1)]
+    assert found == [
+        (target, name, seed) for target in ("target", "other") for name, seeds in rows for seed in range(seeds)
+    ]
+
+
+def test_a_selection_may_go_beyond_the_suite() -> None:
+    found = [(job.target, job.method, job.seed) for job in jobs(methods=["Markov", "SASRec"], targets=["x"], seeds=3)]
+    assert found == [("x", "Markov", 0), ("x", "SASRec", 0), ("x", "SASRec", 1), ("x", "SASRec", 2)]
+
+
+def test_a_job_carries_what_its_method_needs_and_nothing_else() -> None:
+    by_name = {job.method: job for job in jobs(targets=["target"])}
+    counts, ids, full = by_name["Popularity"], by_name["SASRec"], by_name["UniSRec_t"]
+    assert (counts.sources, counts.encoder, counts.training, counts.config, counts.pretraining) == (
+        (),
+        None,
+        {},
+        {},
+        None,
+    )
+    assert (ids.sources, ids.encoder, ids.pretraining) == ((), None, None)
+    assert ids.config["width"] == 32
+    assert ids.training == asdict(Training(epochs=3))
+    assert (full.sources, full.encoder) == (("kitchen", "garden"), "hash")
+    assert full.pretraining is not None
+    scratch, zero = by_name["UniSRec_t-scratch"], by_name["UniSRec_t-zeroshot"]
+    assert (scratch.sources, scratch.encoder, scratch.pretraining) == ((), "hash", None)
+    assert (zero.setting, zero.training) == ("zero-shot", {})
+    assert {job.setting for name, job in by_name.items() if name != "UniSRec_t-zeroshot"} == {"full"}
+    assert zero.pretraining == full.pretraining, "the two do not share their pre-training"
+
+
+def test_pre_training_takes_the_sizes_of_the_method() -> None:
+    (job, *_) = jobs({"config": {"width": 48, "experts": 2}}, methods=["UniSRec_t"])
+    assert job.pretraining is not None
+    assert (job.pretraining.config["width"], job.pretraining.config["experts"]) == (48, 2)
+    assert (job.pretraining.config["drop"], job.pretraining.epochs) == (0.3, 2)
+
+
+def test_a_row_departs_from_the_suite_only_where_it_says_so() -> None:
+    entry = {"name": "SASRec", "config": {"layers": 1}, "training": {"patience": 4}, "seeds": 1}
+    wide, usual = jobs({"methods": [entry, "SASRec"], "seeds": 1}, targets=["target"])
+    assert (wide.config["layers"], wide.config["width"]) == (1, 32)
+    assert (wide.training["patience"], wide.training["epochs"]) == (4, 3)
+    assert wide.config == {**usual.config, "layers": 1}
+    own = {"name": "UniSRec_t", "pretraining": {"epochs": 7, "seed": 5}}
+    (other,) = jobs({"methods": [own], "seeds": 1}, targets=["target"])
+    assert other.pretraining is not None
+    assert (other.pretraining.epochs, other.pretraining.seed) == (7, 5)
+
+
+def test_a_method_may_differ_in_training_and_a_row_has_the_last_word() -> None:
+    patient = replace(REGISTRY.methods["SASRec"], name="Patient", defaults={"patience": 50, "epochs": 9})
+    known = replace(REGISTRY, methods={**REGISTRY.methods, "Patient": patient})
+    rows = ["Patient", {"name": "Patient", "training": {"patience": 60}}]
+    first, second = jobs({"methods": rows, "seeds": 1}, known=known, targets=["target"])
+    assert (first.training["patience"], first.training["epochs"]) == (50, 9)
+    assert second.training["patience"] == 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depth:
+    depth: int = 3
+
+
+@pytest.mark.parametrize("name", ["Popularity", "SASRec"])
+def test_one_row_of_a_suite_can_be_run_alone(name: str) -> None:
+    found = jobs({"config": {"width": 32, "experts": 4}}, methods=[name])
+    assert {job.method for job in found} == {name}
+
+
+def test_a_suites_hyper_parameters_are_no_mistake_where_only_others_have_them() -> None:
+    """A third party's method, run alone in a suite of ours, has other hyper-parameters than the suite sets."""
+    deep = replace(REGISTRY.methods["SASRec"], name="Deep", config=Depth)
+    known = replace(REGISTRY, methods={**REGISTRY.methods, "Deep": deep})
+    (job, *_) = jobs(known=known, methods=["Deep"])
+    assert job.config == {"depth": 3}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"methods": ["SASrec"]}, r"suite 'small': unknown method 'SASrec'; did you mean 'SASRec'"),
+        ({"config": {"widht": 3}}, r"suite 'small', config: unknown key 'widht'; did you mean 'width'"),
+        ({"methods": [{"name": "SASRec", "config": {"experts": 3}}]}, r"method 'SASRec': unknown key 'experts'"),
+        ({"training": {"epoch": 3}}, r"method 'SASRec', training: unknown key 'epoch'; did you mean 'epochs'"),
+        ({"training": {"epochs": -3}}, "epochs is -3"),
+        ({"config": {"width": "wide"}}, "'width' is 'wide', expected a int"),
+        ({"config": {"width": 32.5}}, "'width' is 32.5, expected a int"),
+        (
+            {"pretraining": {"epochs": 2, "config": {"dorp": 1}}},
+            r"pretraining: unknown key 'dorp'; did you mean 'drop'",
+        ),
+        ({"pretraining": None}, r"method 'UniSRec_t': it starts from pre-training; give the suite 'pretraining'"),
+        ({"sources": []}, r"method 'UniSRec_t': it learns from source domains; give the suite 'sources'"),
+        ({"encoder": None}, r"method 'UniSRec_t': it reads item texts; give the suite an 'encoder'"),
+    ],
+)
+def test_mistakes_are_named_with_the_place(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        jobs(changes)
+
+
+def test_what_starts_from_pre_training_needs_texts_and_sources() -> None:
+    with pytest.raises(ValueError, match="pre-training"):
+        replace(REGISTRY.methods["UniSRec_t"], needs=frozenset({"text"}))
+
+
+# --- keys
+
+
+def test_a_key_is_the_digest_of_its_parts_and_parts_survive_json() -> None:
+    found = task()
+    assert found.key == digest(found.parts)
+    assert digest(json.loads(json.dumps(found.parts))) == found.key
+    assert found.artefact is not None
+    assert found.parts["pretraining"] == found.artefact.key == digest(found.artefact.parts)
+    assert "suite" not in found.parts
+    assert "target" not in found.parts.values(), "a name is no content"
+
+
+USUAL = task()
+MATTERS: dict[str, dict[str, Any]] = {
+    "target's data": {"fingerprints": {"target": "changed"}},
+    "a source's data": {"fingerprints": {"garden": "changed"}},
+    "order of sources": {"changes": {"sources": ["garden", "kitchen"]}},
+    "one source less": {"changes": {"sources": ["kitchen"]}},
+    "a hyper-parameter": {"changes": {"config": {"width": 64}}},
+    "a hyper-parameter of the method alone": {"changes": {"config": {"width": 32, "freeze": False}}},
+    "epochs": {"changes": {"training": {"epochs": 4}}},
+    "learning rate": {"changes": {"training": {"epochs": 3, "learning_rate": 0.002}}},
+    "epochs of pre-training": {"changes": {"pretraining": {"epochs": 3, "config": {"drop": 0.3}}}},
+    "a setting of pre-training": {"changes": {"pretraining": {"epochs": 2, "config": {"drop": 0.4}}}},
+    "seed of pre-training": {"changes": {"pretraining": {"epochs": 2, "config": {"drop": 0.3}, "seed": 1}}},
+    "seed": {"number": 1},
+    "encoder": {"encoders": {"hash": {"encoder": "hash", "width": 512}}},
+    "precision": {"precision": "bfloat16"},
+    "version of the method": {"job": lambda job: replace(job, version=2)},
+    "version of the pre-training": {
+        "job": lambda job: replace(job, pretraining=replace(job.pretraining, version=2)),
+    },
+    "setting": {"job": lambda job: replace(job, setting="few-shot")},
+    "track": {"job": lambda job: replace(job, track="strict")},
+}
+
+
+@pytest.mark.parametrize("what", MATTERS)
+def test_a_key_changes_with(what: str) -> None:
+    assert task(**MATTERS[what]).key != USUAL.key
+
+
+def test_another_method_is_another_key() -> None:
+    scratch = task("UniSRec_t-scratch")
+    renamed = task("UniSRec_t-scratch", job=lambda job: replace(job, method="UniSRec_t+ID-scratch"))
+    assert scratch.key != renamed.key
+
+
+DOES_NOT_MATTER: dict[str, dict[str, Any]] = {
+    "name of the suite": {"changes": {"name": "another", "about": "and its description"}},
+    "other rows, targets and seeds": {"changes": {"methods": ["SASRec", "UniSRec_t"], "targets": ["x"], "seeds": 9}},
+    "names of domains with the same data": {
+        "changes": {"sources": ["cook", "plant"]},
+        "fingerprints": {"cook": "s1", "plant": "s2"},
+    },
+    "another name of the encoder": {"changes": {"encoder": "also hash"}},
+    "a default that is written out": {
+        "changes": {"config": {"width": 32, "heads": 2, "dropout": 0.5}, "training": {"epochs": 3, "patience": 10}}
+    },
+    "a whole number where a fraction is meant": {
+        "changes": {"config": {"width": 32, "adaptor_dropout": 0}, "training": {"epochs": 3, "weight_decay": 0}}
+    },
+    "precision that is given as what auto would be": {
+        "changes": {"training": {"epochs": 3, "precision": "float32"}},
+    },
+    "data of a domain it does not name": {"fingerprints": {"other": "changed"}},
+}
+
+
+@pytest.mark.parametrize("what", DOES_NOT_MATTER)
+def test_a_key_does_not_change_with(what: str) -> None:
+    assert task(**DOES_NOT_MATTER[what]).key == USUAL.key
+
+
+@pytest.mark.parametrize("what", ["a source's data", "encoder", "epochs of pre-training", "order of sources"])
+def test_what_a_method_does_not_read_is_not_in_its_key(what: str) -> None:
+    assert task("SASRec", **MATTERS[what]).key == task("SASRec").key
+
+
+def test_counting_methods_have_one_key_whatever_the_training() -> None:
+    other = task("Popularity", {"training": {"epochs": 99}, "config": {"width": 1}}, precision="bfloat16")
+    assert other.key == task("Popularity").key
+
+
+def test_jobs_of_one_pre_training_share_its_artefact() -> None:
+    keys = {name: task(name).artefact for name in ("UniSRec_t", "UniSRec_t-zeroshot")}
+    assert len({artefact.key for artefact in keys.values() if artefact}) == 1
+    assert task(changes={"training": {"epochs": 8}}).artefact == keys["UniSRec_t"]
+    assert task("UniSRec_t-scratch").artefact is None
+
+
+def test_seeds_depend_on_every_part_and_on_where_it_ends() -> None:
+    parts = [(0, "a", 1), (0, "a", 2), (1, "a", 1), (0, "b", 1), (0, "a1"), ("0a", 1)]
+    seeds = {derive_seed(*each) for each in parts}
+    assert len(seeds) == len(parts)
+    assert all(0 <= seed < 2**63 for seed in seeds)
