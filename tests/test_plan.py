@@ -209,6 +209,11 @@ def test_a_key_changes_with(what: str) -> None:
     assert task(**MATTERS[what]).key != USUAL.key
 
 
+@pytest.mark.parametrize("what", ["encoder", "target's data", "epochs", "seed", "precision", "version of the method"])
+def test_without_pre_training_too_a_key_changes_with(what: str) -> None:
+    assert task("UniSRec_t-scratch", **MATTERS[what]).key != task("UniSRec_t-scratch").key
+
+
 def test_another_method_is_another_key() -> None:
     scratch = task("UniSRec_t-scratch")
     renamed = task("UniSRec_t-scratch", job=lambda job: replace(job, method="UniSRec_t+ID-scratch"))

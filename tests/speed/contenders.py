@@ -26,11 +26,10 @@ from benchmark.recbole_compat import load
 from benchmark.splits import Split
 from benchmark.train import adam, run_epoch
 
+from . import SHIPPED, WITHOUT_ANOMALY_DETECTION
 from .sizes import BATCH_TARGETS, Sizes
 
 CPU = torch.device("cpu")
-SHIPPED = "RecBole as shipped"
-WITHOUT_ANOMALY_DETECTION = "RecBole, anomaly detection off"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,11 +23,11 @@ from tabulate import tabulate
 from benchmark.errors import InputError
 from benchmark.files import sibling, write_text
 
+from . import SHIPPED, WITHOUT_ANOMALY_DETECTION
+
 Entry = Mapping[str, Any]
 """What one test measured: its ``extra_info``."""
 
-SHIPPED = "RecBole as shipped"
-WITHOUT_ANOMALY_DETECTION = "RecBole, anomaly detection off"
 FIGURE = "scaling"
 WIDER = 2.5
 """How far beyond its values a logarithmic axis goes, so that a difference of nothing looks like nothing."""

@@ -11,8 +11,8 @@ import pytest
 
 from benchmark.errors import InputError
 
-from . import generated
-from .report import SHIPPED, WITHOUT_ANOMALY_DETECTION, bounds, main, read, render
+from . import SHIPPED, WITHOUT_ANOMALY_DETECTION, generated
+from .report import bounds, main, read, render
 from .sizes import FULL, Shape
 
 
