@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import traceback
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -38,6 +39,35 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class _Workers:
+    """Warm processes; all are replaced when one of them dies, which takes the pool with it."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.pool = self._new()
+
+    def _new(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(max_workers=self.n, mp_context=context, initializer=_start_worker)
+
+    def start(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        try:
+            return self.pool.submit(function, *arguments)
+        except BrokenProcessPool:
+            self.replace()
+            return self.pool.submit(function, *arguments)
+
+    def replace(self) -> None:
+        self.pool.shutdown(wait=False)
+        self.pool = self._new()
+
+    def stop(self) -> None:
+        """Leave at once, whatever is running."""
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+
+
 def execute(
     tasks: Sequence[Task],
     facts: Mapping[str, Facts],
@@ -49,17 +79,33 @@ def execute(
     """Run all tasks and return those that failed; a failure does not stop the others.
 
     facts: by target and by sources, see `facts_key`. Longest jobs (those that wait for pre-training) are started as
-    soon as their artefact is there, ahead of what is still queued.
+    soon as their artefact is there, ahead of what is still queued. Where a process dies, nobody knows which of the
+    running tasks it died of: each of them is run once more, alone.
     """
     failed: list[Failed] = []
-    context = multiprocessing.get_context("spawn")
     wanted = {task.artefact.key: task.artefact for task in tasks if task.artefact}
     missing = {k: a for k, a in wanted.items() if not pretrain.find(a.spec, k, place.cache, place.results)}
     ready = [task for task in tasks if not task.artefact or task.artefact.key not in missing]
     waiting = {key: [t for t in tasks if t.artefact and t.artefact.key == key] for key in missing}
+    queue: deque[ArtefactTask | Task] = deque([*missing.values(), *ready])
+    suspects: deque[ArtefactTask | Task] = deque()
+    pending: dict[Future[Any], ArtefactTask | Task] = {}
+    pool = _Workers(workers)
     done = 0
 
-    def fail(task: Task, error: BaseException) -> None:
+    def start(task: ArtefactTask | Task) -> None:
+        if isinstance(task, ArtefactTask):
+            spec, sources = task.spec, ", ".join(task.spec.sources)
+            say(f"pre-training {spec.family} on {sources}: {spec.epochs} epochs (log: {place.log(task.key)})")
+            pending[pool.start(make_artefact, task, place)] = task
+        else:
+            pending[pool.start(run_job, task, facts[facts_key(task)], place)] = task
+
+    def fail(task: ArtefactTask | Task, error: BaseException) -> None:
+        if isinstance(task, ArtefactTask):
+            for waiter in waiting[task.key]:
+                fail(waiter, error)
+            return
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         if isinstance(error, BrokenProcessPool):
             reason = "a worker process died (out of memory, or killed)"
@@ -72,42 +118,45 @@ def execute(
         failed.append(Failed(task=task, reason=reason, log=log))
         say(f"{label(task)}: FAILED: {reason} (log: {log})")
 
-    with ProcessPoolExecutor(max_workers=workers, mp_context=context, initializer=_start_worker) as pool:
-        pending: dict[Future[Any], ArtefactTask | Task] = {}
-        for artefact in missing.values():
-            spec = artefact.spec
-            sources = ", ".join(spec.sources)
-            say(f"pre-training {spec.family} on {sources}: {spec.epochs} epochs (log: {place.log(artefact.key)})")
-            pending[pool.submit(make_artefact, artefact, place)] = artefact
-        for task in ready:
-            pending[pool.submit(run_job, task, facts[facts_key(task)], place)] = task
-        try:
-            while pending:
-                finished, _ = wait(pending, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    task = pending.pop(future)
-                    error = future.exception()
-                    if isinstance(task, ArtefactTask):
-                        for waiter in waiting[task.key]:
-                            if error:
-                                fail(waiter, error)
-                            else:
-                                pending[pool.submit(run_job, waiter, facts[facts_key(waiter)], place)] = waiter
-                        continue
-                    done += 1
-                    if error:
-                        fail(task, error)
-                    else:
-                        outcome: Outcome = future.result()
-                        say(
-                            f"[{done}/{len(tasks)}] {label(task)}: test NDCG@10 {outcome.ndcg:.4f} "
-                            f"({outcome.seconds:.1f} s)"
-                        )
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
+    def succeed(task: ArtefactTask | Task, result: Path | Outcome) -> None:
+        if isinstance(task, ArtefactTask):
+            queue.extendleft(reversed(waiting[task.key]))
+        elif isinstance(result, Outcome):
+            say(f"[{done}/{len(tasks)}] {label(task)}: test NDCG@10 {result.ndcg:.4f} ({result.seconds:.1f} s)")
+
+    alone = False
+    try:
+        while queue or suspects or pending:
+            if not pending:
+                alone = bool(suspects)
+            source = suspects if alone else queue
+            # no more than there are workers, so that the dead are among few
+            while source and len(pending) < (1 if alone else workers):
+                start(source.popleft())
+            finished, _ = wait(pending, return_when=FIRST_COMPLETED)
+            errors = {future: future.exception() for future in finished}
+            broken = next((error for error in errors.values() if isinstance(error, BrokenProcessPool)), None)
+            for future, error in errors.items():
+                if isinstance(error, BrokenProcessPool):
+                    continue
+                task = pending.pop(future)
+                done += isinstance(task, Task)
+                if error:
+                    fail(task, error)
+                else:
+                    succeed(task, future.result())
+            if broken:
+                lost = list(pending.values())
+                pending.clear()
+                pool.replace()
+                if alone:
+                    fail(lost[0], broken)
+                else:
+                    suspects.extend(lost)
+    except KeyboardInterrupt:
+        pool.stop()
+        raise
+    pool.pool.shutdown()
     return failed
 
 

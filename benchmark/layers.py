@@ -44,9 +44,9 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        if not 0 <= p < 1:
-            raise ValueError(f"dropout probability {p} is not in [0, 1)")
         self.threshold = round(p * 256)
+        if not 0 <= self.threshold < 256:
+            raise ValueError(f"dropout probability {p} is not in [0, 1)")
 
     def forward(self, x: Tensor) -> Tensor:
         return _Drop.apply(x, self.threshold) if self.training and self.threshold else x

@@ -7,8 +7,6 @@ part of its key; a longer one continues a shorter one where that one's state is 
 from __future__ import annotations
 
 import hashlib
-import os
-import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from benchmark.batches import prefix_windows, training_batches, training_windows
 from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError
 from benchmark.jobs import PROTOCOL, Pretraining, derive_seed, digest
+from benchmark.machine import peak_memory_mb, reset_peak_memory
 from benchmark.method import PretrainingFamily, configure
 from benchmark.precision import resolve_precision
 from benchmark.store import ARTEFACTS
@@ -125,6 +124,7 @@ def pretrain(
     device = device or torch.device("cpu")
     precision = resolve_precision(parts["precision"], device)
     config = configure(family.config, spec.config, f"pre-training '{spec.family}'")
+    reset_peak_memory()
     started, core_started = time.perf_counter(), time.process_time()
     torch.manual_seed(derive_seed(spec.seed, "pre-training"))
     model = family.build(config, text, noisy_text).to(device)
@@ -173,9 +173,8 @@ def pretrain(
         "epochs": spec.epochs,
         "curve": curve,
         **cost(),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_memory_mb": peak_memory_mb(device),
         "threads": torch.get_num_threads(),
-        "processors": os.cpu_count(),
     }
     save_tensors(path, weights, about)
     return path

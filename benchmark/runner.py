@@ -5,26 +5,22 @@ A worker stays warm between jobs and has one thread, so that a run is the same w
 
 from __future__ import annotations
 
-import logging
-import os
-import platform
-import resource
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark import __version__, pretrain, store
+from benchmark import pretrain, store
 from benchmark.domain import Domain
 from benchmark.encode import Encoded, drop_words, encode
 from benchmark.jobs import derive_seed
+from benchmark.machine import commit, peak_memory_mb, reset_peak_memory, versions
 from benchmark.method import Material, Model, Registry, registry
 from benchmark.metrics import per_user
 from benchmark.plan import ArtefactTask, Task
@@ -41,7 +37,6 @@ from benchmark.record import (
     SourceInfo,
     TargetInfo,
     Tuning,
-    Versions,
 )
 from benchmark.splits import leave_one_out
 from benchmark.train import Trained, Training, train
@@ -120,57 +115,6 @@ def logging_to(path: Path) -> Iterator[Callable[[str], None]]:
         yield log
 
 
-def _reset_peak_memory() -> None:
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        logging.getLogger(__name__).debug("peak memory can't be reset here: it is that of the worker's whole life")
-
-
-def _peak_memory_mb(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    try:
-        status = Path("/proc/self/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) / 1024
-    except (OSError, IndexError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-@cache
-def versions() -> Versions:
-    """The software and the machine, as records name them."""
-    processor = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        logging.getLogger(__name__).debug("no /proc/cpuinfo: the processor is named as Python knows it")
-    return Versions(
-        python=platform.python_version(),
-        numpy=np.__version__,
-        torch=torch.__version__,
-        transrec=__version__,
-        platform=f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
-        processor=processor,
-    )
-
-
-@cache
-def commit() -> str | None:
-    """The commit of the checkout this code runs from, with ``+`` where it was changed; None outside one."""
-    here = Path(__file__).resolve().parents[1]
-    if not (here / ".git").exists():
-        return None
-    try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
-        code = ["git", "status", "--porcelain", "--", "benchmark", "baselines", "unisrec"]
-        changed = subprocess.run(code, cwd=here, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
-
-
 def make_artefact(task: ArtefactTask, place: Place) -> Path:
     """Pre-train, unless the artefact is there."""
     found = pretrain.find(task.spec, task.key, place.cache, place.results)
@@ -218,7 +162,7 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
     split = leave_one_out(domain)
     text = encoded(place.cache, domain, job.encoder) if job.encoder else None
     artefact = _pretraining(task, place)
-    _reset_peak_memory()
+    reset_peak_memory()
     started, core_started = time.perf_counter(), time.process_time()
     torch.manual_seed(derive_seed(job.seed, "initial weights"))
     built = method.build(
@@ -272,7 +216,7 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
         cost=Cost(
             wall_seconds=seconds,
             core_seconds=time.process_time() - core_started,
-            peak_memory_mb=_peak_memory_mb(device),
+            peak_memory_mb=peak_memory_mb(device),
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             threads=torch.get_num_threads(),
         ),

@@ -248,6 +248,17 @@ def test_a_method_of_a_third_party_is_a_row(together: tuple[Place, Done]) -> Non
     assert "LastItem" in {row["name"] for row in listed}
 
 
+def test_a_worker_that_dies_takes_no_other_job_with_it(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    chosen = ["--methods", "Dies,Popularity,Markov,LastItem", "--plugin", "third_party:METHODS"]
+    done = place.transrec("run", place.suite(), *chosen, "--workers", "2")
+    assert done.code == 1
+    assert {method for _, method, _ in place.ranks()} == {"Popularity", "Markov", "LastItem"}
+    (failure,) = read_failures(place.results, "tiny")
+    assert failure.job.method == "Dies"
+    assert "worker process died" in failure.reason
+
+
 def test_ranks_are_those_of_the_domain(alone: tuple[Place, Done]) -> None:
     """Popularity by hand, from the prepared domain to the stored integers."""
     place, _ = alone

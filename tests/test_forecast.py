@@ -42,7 +42,8 @@ def test_a_method_keeps_its_pace_and_its_epochs_on_another_target() -> None:
     slow = forecast.seconds("Slow", "other", size)
     sasrec = forecast.seconds("SASRec", "other", size)
     assert alone == pytest.approx(30 * 25.0)
-    assert slow is not None and sasrec is not None
+    assert slow is not None
+    assert sasrec is not None
     assert slow > 2 * sasrec
 
 

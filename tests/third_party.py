@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import torch
@@ -29,6 +30,13 @@ class Raises(LastItem):
         raise RuntimeError("the third party has made a mistake")
 
 
+class Dies(LastItem):
+    """Takes its process with it, as running out of memory does."""
+
+    def scores(self, histories: Sequences) -> Tensor:
+        os._exit(9)
+
+
 class Diverges(SASRec):
     def loss(self, batch: Batch) -> Tensor:
         return super().loss(batch) * torch.nan
@@ -44,6 +52,7 @@ GOOD = _counts("LastItem", LastItem)
 METHODS = (
     GOOD,
     _counts("Raises", Raises),
+    _counts("Dies", Dies),
     replace(SASREC[0], name="Diverges", role="row", build=Diverges),
 )
 NO_METHOD = "just a string"
