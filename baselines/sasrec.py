@@ -7,13 +7,14 @@ over the catalogue instead of one sampled negative, post-norm blocks. Hyper-para
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.batches import Batch
-from benchmark.layers import SequenceEncoder, initialise
-from benchmark.method import Material, Method, Model
+from benchmark.layers import SequenceEncoder, check_sizes, initialise
+from benchmark.method import Material, Method, Model, check_ranges
 from benchmark.softmax import linear_cross_entropy
 
 
@@ -27,6 +28,9 @@ class SASRecConfig:
     """Width inside the feed-forward layers."""
     dropout: float = 0.5
     attention_dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_sizes(self)
 
 
 class SASRec(Model):
@@ -60,6 +64,10 @@ class SASRec(Model):
 class CosineConfig(SASRecConfig):
     temperature: float = 0.07
     """UniSRec's."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ranges(self, temperature=(1e-6, inf))
 
 
 class CosineSASRec(SASRec):

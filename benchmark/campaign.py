@@ -16,7 +16,7 @@ from benchmark.cards import Cards, load_cards
 from benchmark.encode import provenance
 from benchmark.encoders import EncoderSpec
 from benchmark.errors import InputError
-from benchmark.execute import Failed, default_workers, execute, facts_key
+from benchmark.execute import Failed, default_workers, execute, facts_key, label
 from benchmark.forecast import Forecast, Size, in_words
 from benchmark.jobs import Job
 from benchmark.method import registry
@@ -59,6 +59,9 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
     cards = load_cards(campaign.cards, campaign.cache)
     suite = _with_full_names(suite, cards)
     targets = tuple(cards[name].name for name in campaign.targets)
+    for name in targets or suite.targets:
+        if cards[name].role == "source":
+            raise InputError(f"'{name}' is a source of pre-training, not a target; choose another with --targets")
     known = registry(campaign.plugins)
     jobs = jobs_of(suite, known, targets=targets, methods=campaign.methods, seeds=campaign.seeds)
     prepared = _prepare(jobs, cards, campaign, say)
@@ -81,20 +84,20 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
         say(f"warning: {warning}")
     _write_surroundings(suite, tasks, prepared, place)
     _encode(todo, prepared, place)
-    workers = min(campaign.workers or default_workers(), max(len(todo), 1))
+    default = 1 if device.type == "cuda" else default_workers()
+    workers = min(campaign.workers or default, max(len(todo), 1))
     try:
         failed = execute(todo, facts, place, workers=workers, say=say) if todo else []
     except KeyboardInterrupt:
         say("interrupted: finished runs are stored; the same command goes on from here")
         raise
-    report = write_report(suite.name, campaign.results, campaign.reports)
-    say("\n" + render_terminal(build(suite.name, campaign.results)))
-    say(f"\nwrote {report}")
     if failed:
         say(f"{len(failed)} of {len(todo)} jobs failed:")
         for failure in failed:
-            job = failure.task.job
-            say(f"  {job.target} {job.method} seed {job.seed}: {failure.reason} (log: {failure.log})")
+            say(f"  {label(failure.task)}: {failure.reason} (log: {failure.log})")
+    report = write_report(suite.name, campaign.results, campaign.reports)
+    say("\n" + render_terminal(build(suite.name, campaign.results)))
+    say(f"\nwrote {report}")
     return failed
 
 
@@ -227,12 +230,12 @@ def _write_surroundings(suite: Suite, tasks: Sequence[Task], prepared: Mapping[s
 
 def _encode(tasks: Sequence[Task], prepared: Mapping[str, Prepared], place: Place) -> None:
     """Encode all texts that the tasks read, here, with all processors, so that workers only map them."""
-    for task in tasks:
-        if task.job.encoder:
-            encoded(place.cache, prepared[task.job.target].domain, task.job.encoder, progress=True)
+    wanted = [(task.job.target, task.job.encoder, 0.0) for task in tasks if task.job.encoder]
     artefacts = {task.artefact.key: task.artefact for task in tasks if task.artefact}
     for key, artefact in artefacts.items():
-        if pretrain.find(artefact.spec, key, place.cache, place.results) is None:
-            for name in artefact.spec.sources:
-                for noisy in (False, True):
-                    encoded(place.cache, prepared[name].domain, artefact.spec.encoder, noisy=noisy, progress=True)
+        spec = artefact.spec
+        if pretrain.find(spec, key, place.cache, place.results) is None:
+            noise = place.registry.family(spec.family).noise
+            wanted += [(name, spec.encoder, share) for name in spec.sources for share in (0.0, noise)]
+    for name, encoder, noise in dict.fromkeys(wanted):
+        encoded(place.cache, prepared[name].domain, encoder, noise=noise, progress=True)

@@ -98,7 +98,9 @@ def run_command(
     reports: Annotated[Path, typer.Option(help="Folder that the report is written to.")] = Path("reports"),
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; one a processor by default.")] = None,
     device: Device = Device.AUTO,
-    rerun: Annotated[Rerun, typer.Option(help="failed: what has no result; all: everything.")] = Rerun.FAILED,
+    rerun: Annotated[
+        Rerun, typer.Option(help="failed: what has no result; all: every run (not pre-training).")
+    ] = Rerun.FAILED,
     plugins: Plugins = None,
     allow_mismatch: AllowMismatch = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be run.")] = False,
@@ -182,6 +184,9 @@ def main() -> None:
         app()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        print(f"error: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.connection
 import os
+import signal
+import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import pretrain, store
+from benchmark.jobs import digest
 from benchmark.plan import ArtefactTask, Task
 from benchmark.runner import Facts, Outcome, Place, make_artefact, run_job
 
@@ -28,10 +32,26 @@ class Failed:
 
 
 def _start_worker() -> None:
-    """One thread a worker: the sums of a run are then always added in the same order."""
+    """Prepare a worker process.
+
+    It has one thread: the sums of a run are then always added in the same order. It ends with its parent, however that
+    ends, and leaves Ctrl-C to it. The commit is looked up now, when the code is loaded.
+    """
     import torch
 
+    from benchmark.machine import commit
+
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    commit()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def default_workers() -> int:
@@ -51,20 +71,18 @@ class _Workers:
         return ProcessPoolExecutor(max_workers=self.n, mp_context=context, initializer=_start_worker)
 
     def start(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        try:
-            return self.pool.submit(function, *arguments)
-        except BrokenProcessPool:
-            self.replace()
-            return self.pool.submit(function, *arguments)
+        """Raises BrokenProcessPool where a process has died since the last look."""
+        return self.pool.submit(function, *arguments)
 
     def replace(self) -> None:
-        self.pool.shutdown(wait=False)
+        self.stop()
         self.pool = self._new()
 
     def stop(self) -> None:
         """Leave at once, whatever is running."""
+        processes = list(self.pool._processes.values())
         self.pool.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
+        for process in processes:
             process.terminate()
 
 
@@ -87,7 +105,11 @@ def execute(
     missing = {k: a for k, a in wanted.items() if not pretrain.find(a.spec, k, place.cache, place.results)}
     ready = [task for task in tasks if not task.artefact or task.artefact.key not in missing]
     waiting = {key: [t for t in tasks if t.artefact and t.artefact.key == key] for key in missing}
-    queue: deque[ArtefactTask | Task] = deque([*missing.values(), *ready])
+    # what differs in length only is made in turn, the shortest first: a longer one goes on from a shorter one
+    lines: dict[str, deque[ArtefactTask]] = {}
+    for artefact in sorted(missing.values(), key=lambda artefact: artefact.spec.epochs):
+        lines.setdefault(_line(artefact), deque()).append(artefact)
+    queue: deque[ArtefactTask | Task] = deque([*(line.popleft() for line in lines.values()), *ready])
     suspects: deque[ArtefactTask | Task] = deque()
     pending: dict[Future[Any], ArtefactTask | Task] = {}
     pool = _Workers(workers)
@@ -101,11 +123,23 @@ def execute(
         else:
             pending[pool.start(run_job, task, facts[facts_key(task)], place)] = task
 
+    def fill(source: deque[ArtefactTask | Task], most: int) -> None:
+        """Start what there is room for: no more than there are workers, so that the dead are among few."""
+        while source and len(pending) < most:
+            try:
+                start(source[0])
+            except BrokenProcessPool:
+                return  # what is running will report it
+            source.popleft()
+
     def fail(task: ArtefactTask | Task, error: BaseException) -> None:
+        nonlocal done
         if isinstance(task, ArtefactTask):
             for waiter in waiting[task.key]:
                 fail(waiter, error)
+            queue.extendleft(line.popleft() for line in [lines[_line(task)]] if line)
             return
+        done += 1
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         if isinstance(error, BrokenProcessPool):
             reason = "a worker process died (out of memory, or killed)"
@@ -119,9 +153,12 @@ def execute(
         say(f"{label(task)}: FAILED: {reason} (log: {log})")
 
     def succeed(task: ArtefactTask | Task, result: Path | Outcome) -> None:
+        nonlocal done
         if isinstance(task, ArtefactTask):
             queue.extendleft(reversed(waiting[task.key]))
+            queue.extendleft(line.popleft() for line in [lines[_line(task)]] if line)
         elif isinstance(result, Outcome):
+            done += 1
             say(f"[{done}/{len(tasks)}] {label(task)}: test NDCG@10 {result.ndcg:.4f} ({result.seconds:.1f} s)")
 
     alone = False
@@ -129,10 +166,10 @@ def execute(
         while queue or suspects or pending:
             if not pending:
                 alone = bool(suspects)
-            source = suspects if alone else queue
-            # no more than there are workers, so that the dead are among few
-            while source and len(pending) < (1 if alone else workers):
-                start(source.popleft())
+            fill(suspects if alone else queue, 1 if alone else workers)
+            if not pending:  # the pool broke while idle
+                pool.replace()
+                continue
             finished, _ = wait(pending, return_when=FIRST_COMPLETED)
             errors = {future: future.exception() for future in finished}
             broken = next((error for error in errors.values() if isinstance(error, BrokenProcessPool)), None)
@@ -140,7 +177,6 @@ def execute(
                 if isinstance(error, BrokenProcessPool):
                     continue
                 task = pending.pop(future)
-                done += isinstance(task, Task)
                 if error:
                     fail(task, error)
                 else:
@@ -153,11 +189,16 @@ def execute(
                     fail(lost[0], broken)
                 else:
                     suspects.extend(lost)
-    except KeyboardInterrupt:
+    except BaseException:
         pool.stop()
         raise
     pool.pool.shutdown()
     return failed
+
+
+def _line(artefact: ArtefactTask) -> str:
+    """What artefacts share that differ in length only."""
+    return digest({**artefact.parts, "epochs": None})
 
 
 def label(task: Task) -> str:

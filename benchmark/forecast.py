@@ -8,6 +8,7 @@ ratio to that fit, and the number of epochs is the median of its runs.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from benchmark.errors import InputError
 from benchmark.record import Record
 from benchmark.store import finished, read_record
 
@@ -49,8 +51,12 @@ class Forecast:
 
     @classmethod
     def of(cls, results: Path) -> Forecast:
-        """From all stored runs of a results folder."""
-        return cls(read_record(folder) for folder in finished(results).values())
+        """From all stored runs of a results folder that can be read."""
+        records = []
+        for folder in finished(results).values():
+            with suppress(InputError):  # `transrec verify` is there to say so
+                records.append(read_record(folder))
+        return cls(records)
 
     @staticmethod
     def _size(record: Record) -> Size:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 PROTOCOL = 1
-"""Raised when splitting, ranking or selection change what a run would store."""
+"""Raised when anything that methods share (splits, batches, layers, the loop, ranking) changes what runs store."""
 
 
 def digest(value: Any) -> str:

@@ -9,12 +9,15 @@ Legend: B rows, L tokens a row, D width, H heads, K width of a head, T asked pos
 from __future__ import annotations
 
 import math
+from math import inf
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.batches import MAX_LENGTH, Batch
+from benchmark.method import check_ranges
 
 INITIAL_STD = 0.02
 """Standard deviation of initial weights (RecBole's ``initializer_range``)."""
@@ -53,6 +56,18 @@ class Dropout(nn.Module):
 
     def extra_repr(self) -> str:
         return f"p={self.threshold / 256:g}"
+
+
+MAX_DROPOUT = 255 / 256 - 1 / 512
+"""Beyond it nothing would be kept."""
+
+
+def check_sizes(config: Any) -> None:
+    """Raise ValueError where a configuration's sizes make no Transformer."""
+    check_ranges(config, width=(1, inf), layers=(1, inf), heads=(1, inf), inner=(1, inf))
+    check_ranges(config, dropout=(0, MAX_DROPOUT), attention_dropout=(0, MAX_DROPOUT))
+    if config.width % config.heads:
+        raise ValueError(f"width {config.width} is not divisible by {config.heads} heads")
 
 
 def visible(batch: Batch, *, causal: bool = True) -> Tensor:

@@ -17,8 +17,10 @@ from benchmark import __version__
 from benchmark.record import Versions
 
 
-def reset_peak_memory() -> None:
-    """Begin anew to look for the highest memory of this process, where the system can (Linux)."""
+def reset_peak_memory(device: torch.device) -> None:
+    """Begin anew to look for the highest memory, of this process where the system can (Linux)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

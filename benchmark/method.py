@@ -7,6 +7,8 @@ methods that only count) or is a `Model`, trained by the suite's one loop.
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -41,7 +43,7 @@ class Material:
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Ranks without training, or whose scores are no product of two vectors."""
+    """Ranks without training."""
 
     def scores(self, histories: Sequences) -> Tensor:
         """Score of every item after each history, [n_histories, n_items], higher is better."""
@@ -104,6 +106,8 @@ class PretrainingFamily:
     build: Callable[[Any, NDArray[np.float32], NDArray[np.float32]], Pretrainer]
     """``build(config, text [N, F], noisy text [N, F])`` over the items of all sources."""
     paper: str
+    noise: float = 0.15
+    """Share of words left out of the noisy copy of source texts (UniSRec: 0.15); a change raises ``version``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,11 +155,19 @@ def configure(config: type, overrides: Mapping[str, Any], where: str) -> Any:
         if wanted is float and type(value) is int:
             continue
         if known[key] is not None and type(value) is not wanted:
-            raise InputError(f"{where}: '{key}' is {value!r}, expected a {wanted.__name__}")
+            hint = " (in YAML 1e-3 is a word; write 0.001 or 1.0e-3)" if wanted is float and type(value) is str else ""
+            raise InputError(f"{where}: '{key}' is {value!r}, expected a {wanted.__name__}{hint}")
     try:
         return replace(default, **{k: float(v) if type(known[k]) is float else v for k, v in overrides.items()})
     except ValueError as error:
         raise InputError(f"{where}: {error}") from error
+
+
+def check_ranges(config: object, **ranges: tuple[float, float]) -> None:
+    """Raise ValueError where a field of a configuration is not a number of its range, bounds included."""
+    for name, (low, high) in ranges.items():
+        if not low <= getattr(config, name) <= high:
+            raise ValueError(f"{name} is {getattr(config, name)}, expected a number from {low:g} to {high:g}")
 
 
 BUILT_IN = ("baselines", "unisrec")
@@ -183,6 +195,8 @@ class Registry:
 def load_plugin(name: str) -> Iterable[Method | PretrainingFamily]:
     """The entries behind ``module:Name``, one entry or several. Raises InputError if there are none."""
     module_name, _, attribute = name.partition(":")
+    if (here := os.getcwd()) not in sys.path:  # an installed script does not look where it was started
+        sys.path.insert(0, here)
     try:
         found = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:

@@ -90,12 +90,13 @@ def _jobs(
     pretraining = None
     if method.pretraining:
         wanted = entry.pretraining or suite.pretraining
+        common = suite.pretraining.config if suite.pretraining else {}
         if wanted is None:
             raise InputError(f"{where}: it starts from pre-training; give the suite 'pretraining' with its epochs")
         family = registry.family(method.pretraining)
         sizes = {field.name for field in fields(family.config)}
         inherited = {key: value for key, value in config.items() if key in sizes}
-        given = inherited | wanted.config
+        given = inherited | common | wanted.config
         pretraining = Pretraining(
             family=family.name,
             version=family.version,

@@ -124,7 +124,7 @@ def pretrain(
     device = device or torch.device("cpu")
     precision = resolve_precision(parts["precision"], device)
     config = configure(family.config, spec.config, f"pre-training '{spec.family}'")
-    reset_peak_memory()
+    reset_peak_memory(device)
     started, core_started = time.perf_counter(), time.process_time()
     torch.manual_seed(derive_seed(spec.seed, "pre-training"))
     model = family.build(config, text, noisy_text).to(device)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from benchmark import pretrain, store
 from benchmark.domain import Domain
 from benchmark.encode import Encoded, drop_words, encode
+from benchmark.errors import InputError
 from benchmark.jobs import derive_seed
 from benchmark.machine import commit, peak_memory_mb, reset_peak_memory, versions
 from benchmark.method import Material, Model, Registry, registry
@@ -40,9 +41,6 @@ from benchmark.record import (
 )
 from benchmark.splits import leave_one_out
 from benchmark.train import Trained, Training, train
-
-WORD_DROP = 0.15
-"""Share of words left out of the noisy copy of source texts (UniSRec's ``word_drop_ratio``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +82,19 @@ class Outcome:
 
 
 @lru_cache(maxsize=8)
-def _domain(cache: Path, name: str) -> Domain:
-    return Domain.load(cache / "domains" / name)
+def _domain(cache: Path, name: str, fingerprint: str) -> Domain:
+    """A prepared domain, which must still be the one that was planned with."""
+    domain = Domain.load(cache / "domains" / name)
+    if domain.fingerprint != fingerprint:
+        raise InputError(f"{name}: the prepared domain changed since this was planned; run the command again")
+    return domain
 
 
-def encoded(cache: Path, domain: Domain, encoder: str, *, noisy: bool = False, progress: bool = False) -> Encoded:
-    """A domain's encoded texts, or those of its word-dropped copy, from the cache where they are there."""
+def encoded(cache: Path, domain: Domain, encoder: str, *, noise: float = 0.0, progress: bool = False) -> Encoded:
+    """A domain's encoded texts, or those of a copy without a share of their words, from the cache if they are there."""
     texts, label = domain.texts, domain.name
-    if noisy:
-        texts = drop_words(texts, WORD_DROP, derive_seed("noisy copy", domain.fingerprint))
+    if noise:
+        texts = drop_words(texts, noise, derive_seed("noisy copy", domain.fingerprint))
         label += ", words dropped"
     return encode(texts, encoder, cache / "encoded", label=label, progress=progress)
 
@@ -120,15 +122,19 @@ def make_artefact(task: ArtefactTask, place: Place) -> Path:
     found = pretrain.find(task.spec, task.key, place.cache, place.results)
     if found:
         return found
-    domains = [_domain(place.cache, name) for name in task.spec.sources]
+    domains = [
+        _domain(place.cache, name, fingerprint)
+        for name, fingerprint in zip(task.spec.sources, task.parts["sources"], strict=True)
+    ]
+    family = place.registry.family(task.spec.family)
     text, noisy = (
-        np.concatenate([encoded(place.cache, domain, task.spec.encoder, noisy=noisy).matrix for domain in domains])
-        for noisy in (False, True)
+        np.concatenate([encoded(place.cache, domain, task.spec.encoder, noise=noise).matrix for domain in domains])
+        for noise in (0.0, family.noise)
     )
     with logging_to(place.log(task.key)) as log:
         return pretrain.pretrain(
             task.spec,
-            place.registry.family(task.spec.family),
+            family,
             task.parts,
             pretrain.merge(domains),
             text,
@@ -158,11 +164,11 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
     job, device = task.job, torch.device(place.device)
     method = place.registry.method(job.method)
     log(f"{job.target} {job.method} seed {job.seed}")
-    domain = _domain(place.cache, job.target)
+    domain = _domain(place.cache, job.target, task.parts["target"])
     split = leave_one_out(domain)
     text = encoded(place.cache, domain, job.encoder) if job.encoder else None
     artefact = _pretraining(task, place)
-    reset_peak_memory()
+    reset_peak_memory(device)
     started, core_started = time.perf_counter(), time.process_time()
     torch.manual_seed(derive_seed(job.seed, "initial weights"))
     built = method.build(
@@ -177,6 +183,12 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
     )
     trained = Trained(curve=(), best_epoch=0, stopped="not trained")
     checkpoint = place.cache / "checkpoints" / f"{task.key[:32]}.safetensors"
+    if place.replace:
+        checkpoint.unlink(missing_ok=True)
+    if method.trained and not isinstance(built, Model):
+        raise TypeError(
+            f"method '{method.name}' builds no Model: the loop can't train it; register it as trained=False"
+        )
     if isinstance(built, Model):
         built.to(device)
         if method.trained:
@@ -187,7 +199,7 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
     ranks = store.Ranks(
         valid_greater=valid.greater, valid_equal=valid.equal, test_greater=test.greater, test_equal=test.equal
     )
-    seconds = time.perf_counter() - started
+    seconds = trained.earlier.wall_seconds + time.perf_counter() - started
     record = Record(
         key=task.key,
         key_parts=dict(task.parts),
@@ -215,7 +227,7 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
         tuning=Tuning(trials=0, note="hyper-parameters as given, not tuned"),
         cost=Cost(
             wall_seconds=seconds,
-            core_seconds=time.process_time() - core_started,
+            core_seconds=trained.earlier.core_seconds + time.process_time() - core_started,
             peak_memory_mb=peak_memory_mb(device),
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             threads=torch.get_num_threads(),

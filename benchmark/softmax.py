@@ -43,7 +43,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 left_out_CN.scatter_(1, targets_C1, False)
                 logits_CN.masked_fill_(left_out_CN, fill)
             # the library's softmax is one pass in float32 inside, whatever goes in and comes out
-            error_CN = logits_CN.softmax(1)
+            error_CN = logits_CN.softmax(1).to(compute)
             chosen_C1 = error_CN.gather(1, targets_C1)
             chosen_T[begin : begin + chunk] = chosen_C1[:, 0]
             if wanted:
@@ -79,8 +79,8 @@ def linear_cross_entropy(
     """Mean cross-entropy of ``softmax(scale * h @ items.T)`` against ``targets``, a scalar.
 
     Equals ``F.cross_entropy(scale * h_TD @ items_ND.T, targets_T)``, gradients included; a row's loss is shown as 87.3
-    where its probability is below the smallest float32. Under autocast the products run in its dtype, the exponentials
-    in float32.
+    where its probability is below the smallest float32. Under autocast the products run in its dtype, and
+    probabilities are computed in float32 and rounded to it.
 
     groups_T: for in-batch negatives (N = T, item t belongs to row t): items of a row's own group, other than its
     target, are no negatives. Their logit becomes ``fill``: minus infinity leaves them out.

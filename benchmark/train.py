@@ -10,8 +10,10 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -21,7 +23,7 @@ from torch import Tensor, nn
 
 from benchmark.batches import Batch, training_batches, training_windows
 from benchmark.jobs import derive_seed
-from benchmark.method import Model, Trainable
+from benchmark.method import Model, Trainable, check_ranges
 from benchmark.metrics import per_user
 from benchmark.precision import PRECISIONS, autocast, resolve_precision
 from benchmark.rank import rank
@@ -43,16 +45,16 @@ class Training:
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
     patience: int = 10
-    """Evaluations without a better validation score before stopping."""
+    """Evaluations without a better validation score before stopping (RecBole's ``stopping_step`` allows one more, and
+    counts scores that are equal to four decimals as better)."""
     precision: str = "auto"
     """Of matrix products in training: ``float32``, ``bfloat16``, or ``auto`` for the latter where it is in hardware."""
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision '{self.precision}' is not one of {', '.join(PRECISIONS)}")
-        for name in ("epochs", "batch_targets", "patience"):
-            if getattr(self, name) < (0 if name == "epochs" else 1):
-                raise ValueError(f"{name} is {getattr(self, name)}, expected a positive number")
+        check_ranges(self, epochs=(0, inf), batch_targets=(1, inf), patience=(1, inf))
+        check_ranges(self, learning_rate=(1e-12, inf), weight_decay=(0, inf))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +69,22 @@ class Epoch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Spent:
+    """Time that went into a training before it was interrupted."""
+
+    wall_seconds: float = 0.0
+    core_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trained:
     """How a training went; the model itself holds the best weights."""
 
     curve: tuple[Epoch, ...]
     best_epoch: int
     stopped: str
+    earlier: Spent = Spent()
+    """What the checkpoint it was resumed from had cost."""
 
 
 def adam(model: nn.Module, learning_rate: float, weight_decay: float = 0.0) -> torch.optim.Adam:
@@ -114,13 +126,13 @@ def restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensor
         kind, _, rest = path.partition("/")
         if kind == "optimizer":
             name, _, key = rest.rpartition("/")
-            optimizer.state[parameters[name]][key] = value.to("cpu" if key == "step" else parameters[name].device)
+            optimizer.state[parameters[name]][key] = value.to(parameters[name].device)
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write a safetensors file with JSON metadata in one step. Equal tensors are stored apart."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         owned = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         save_file(owned, temporary, metadata={"about": json.dumps(about, sort_keys=True)})
@@ -160,6 +172,7 @@ def train(
     optimizer = adam(model, training.learning_rate, training.weight_decay)
     windows = training_windows(split.train)
     curve: list[Epoch] = []
+    earlier, started, core_started = Spent(), time.perf_counter(), time.process_time()
     best = {name: value.detach().clone() for name, value in model.state_dict().items()}
     best_epoch, best_valid = 0, -1.0
 
@@ -171,11 +184,12 @@ def train(
         restore_optimizer(model, optimizer, tensors)
         curve = [Epoch(**point) for point in about["curve"]]
         best_epoch, best_valid = about["best_epoch"], about["best_valid"]
+        earlier = Spent(**about["spent"])
         log(f"resumed after epoch {len(curve)}")
 
     stopped, last_write = f"reached {training.epochs} epochs", time.monotonic()
     for epoch in range(len(curve) + 1, training.epochs + 1):
-        started = time.perf_counter()
+        began = time.perf_counter()
         torch.manual_seed(derive_seed(seed, "epoch", epoch))
         rng = np.random.default_rng(derive_seed(seed, "order", epoch))
         batches = training_batches(split.train, windows, training.batch_targets, rng)
@@ -185,9 +199,9 @@ def train(
         valid = float(per_user(SELECTION, ranks.greater, ranks.equal).mean())
         ranked = time.perf_counter()
         curve.append(
-            Epoch(epoch=epoch, loss=loss, valid=valid, train_seconds=trained - started, rank_seconds=ranked - trained)
+            Epoch(epoch=epoch, loss=loss, valid=valid, train_seconds=trained - began, rank_seconds=ranked - trained)
         )
-        log(f"epoch {epoch}: loss {loss:.4f}, valid {SELECTION} {valid:.4f} ({ranked - started:.1f} s)")
+        log(f"epoch {epoch}: loss {loss:.4f}, valid {SELECTION} {valid:.4f} ({ranked - began:.1f} s)")
         if valid > best_valid:
             best_epoch, best_valid = epoch, valid
             best = {name: value.detach().clone() for name, value in model.state_dict().items()}
@@ -197,8 +211,17 @@ def train(
         if checkpoint and time.monotonic() - last_write > CHECKPOINT_SECONDS:
             tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
             tensors |= {f"best/{name}": value for name, value in best.items()} | optimizer_tensors(model, optimizer)
-            about = {"curve": [vars(point) for point in curve], "best_epoch": best_epoch, "best_valid": best_valid}
+            spent = Spent(
+                wall_seconds=earlier.wall_seconds + time.perf_counter() - started,
+                core_seconds=earlier.core_seconds + time.process_time() - core_started,
+            )
+            about = {
+                "curve": [vars(point) for point in curve],
+                "best_epoch": best_epoch,
+                "best_valid": best_valid,
+                "spent": vars(spent),
+            }
             save_tensors(checkpoint, tensors, about)
             last_write = time.monotonic()
     model.load_state_dict(best)
-    return Trained(curve=tuple(curve), best_epoch=best_epoch, stopped=stopped)
+    return Trained(curve=tuple(curve), best_epoch=best_epoch, stopped=stopped, earlier=earlier)

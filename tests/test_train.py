@@ -320,3 +320,14 @@ def test_nothing_to_learn_from_is_said() -> None:
     )
     with pytest.raises(InputError, match="nothing to train on"):
         train(Scripted([1]), short, Training(epochs=1), 0)
+
+
+def test_the_cost_of_a_resumed_training_counts_what_came_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_module, "CHECKPOINT_SECONDS", -1.0)
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    for epochs in (2, 3):
+        done = train(build("SASRec"), SPLIT, Training(**SETTINGS | {"epochs": epochs}), 1, checkpoint=checkpoint)
+    assert done.earlier.wall_seconds >= sum(e.train_seconds + e.rank_seconds for e in done.curve[:2])
+    assert done.earlier.core_seconds > 0

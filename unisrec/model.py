@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 
 from benchmark.batches import Batch
 from benchmark.errors import InputError
-from benchmark.layers import SequenceEncoder, initialise
-from benchmark.method import Material, Model
+from benchmark.layers import MAX_DROPOUT, SequenceEncoder, check_sizes, initialise
+from benchmark.method import Material, Model, check_ranges
 from benchmark.softmax import linear_cross_entropy
 from unisrec.adaptor import Adaptor
 
@@ -41,11 +42,17 @@ class TextEncoderConfig:
     """Added to the gate noise's scale; released: 0.01, not in equation 5."""
     temperature: float = 0.07
 
+    def __post_init__(self) -> None:
+        check_sizes(self)
+        check_ranges(self, experts=(1, inf), adaptor_dropout=(0, MAX_DROPOUT), gate_noise_floor=(0, inf))
+        check_ranges(self, temperature=(1e-6, inf))
+
 
 @dataclass(frozen=True, kw_only=True)
 class UniSRecConfig(TextEncoderConfig):
     freeze: bool = True
-    """After pre-training, keep position embeddings and Transformer blocks as they are (section 2.4)."""
+    """After pre-training, keep position embeddings and Transformer blocks as they are (section 2.4); the adaptor and
+    the input layer norm are trained in any case. Without pre-training nothing is frozen."""
 
 
 class TextEncoder(nn.Module):

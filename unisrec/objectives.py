@@ -13,6 +13,7 @@ Legend: B rows, L tokens a row, T asked positions, U distinct items of a batch, 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from benchmark.batches import PADDING, Batch
 from benchmark.layers import initialise
-from benchmark.method import Pretrainer
+from benchmark.method import Pretrainer, check_ranges
 from benchmark.softmax import linear_cross_entropy
 from unisrec.model import TextEncoder, TextEncoderConfig
 
@@ -48,6 +49,9 @@ class PretrainingConfig(TextEncoderConfig):
     """Released code: the denominator of equation 8 runs over augmented sequences, not over the original ones."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ranges(self, batch_targets=(1, inf), learning_rate=(1e-12, inf), sequence_weight=(0, inf))
+        check_ranges(self, item_weight=(0, inf), item_drop_share=(0, 1), drop=(0, 1))
         if self.released_negatives and not self.prefix_rows:
             raise ValueError("released_negatives needs prefix_rows")
 
