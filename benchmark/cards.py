@@ -12,11 +12,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 from benchmark.errors import InputError, unknown
 from benchmark.formats.interactions import Ties
 from benchmark.formats.unisrec import SUFFIXES
-from benchmark.strict import load_yaml, parse
+from benchmark.strict import FolderName, load_yaml, parse
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Name = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-"""Names become folder names."""
 
 
 def _inside(path: str) -> str:
@@ -144,8 +142,8 @@ Input = Annotated[UnisrecInput | AtomicInput | AmazonInput | RetailInput | Impor
 class Card(_Strict):
     """A data set: what it is, and the ways to get it, the first that is present wins."""
 
-    name: Name
-    aliases: tuple[Name, ...] = ()
+    name: FolderName
+    aliases: tuple[FolderName, ...] = ()
     title: str
     role: Role
     paper_name: str | None = None

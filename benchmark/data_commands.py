@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ import typer
 import yaml
 
 from benchmark.cards import Card, Cards, Input, Role, load_card, load_cards
-from benchmark.domain import Domain
+from benchmark.domain import Damaged, Domain
 from benchmark.errors import InputError, at
 from benchmark.files import sibling, write_text
 from benchmark.formats.atomic import read_atomic
@@ -23,7 +24,7 @@ from benchmark.formats.tables import Columns, read_tables
 from benchmark.paths import cache_dir
 from benchmark.prepare import Prepared, prepare, raw_folder
 from benchmark.prepare.kcore import domain_core
-from benchmark.prepare.prepared import domain_folder, key_of, remember
+from benchmark.prepare.prepared import domain_folder, examine, key_of, remember
 from benchmark.strict import parse
 
 app = typer.Typer(help="Get, prepare, show and verify data sets; import your own.", no_args_is_help=True)
@@ -71,18 +72,29 @@ def import_command(
     name: Annotated[str, typer.Argument(help="What to call it.")],
     interactions: Annotated[Path, typer.Option(help="Table of user, item, timestamp: .csv, .parquet or .inter.")],
     items: Annotated[Path, typer.Option(help="Table of item and text: .csv, .parquet or .item.")],
-    user: Annotated[str, typer.Option(help="Column of the user.")] = "user",
-    item: Annotated[str, typer.Option(help="Column of the item, in both tables.")] = "item",
-    timestamp: Annotated[str, typer.Option(help="Column of the time: seconds since 1970, or ISO dates.")] = "timestamp",
+    user: Annotated[str | None, typer.Option(help="Column of the user; 'user' by default.")] = None,
+    item: Annotated[str | None, typer.Option(help="Column of the item, in both tables; 'item' by default.")] = None,
+    timestamp: Annotated[
+        str | None, typer.Option(help="Column of the time (seconds since 1970 or ISO dates); 'timestamp' by default.")
+    ] = None,
     text: Annotated[list[str] | None, typer.Option(help="Column of the text (repeatable); 'text' by default.")] = None,
     k_core: Annotated[int, typer.Option(min=1, help="Keep users and items with this many interactions.")] = 1,
     role: Annotated[Role, typer.Option(help="What it will be used as.")] = "both",
 ) -> None:
     """Make a data set of your own from an interaction table and an item table."""
-    columns = Columns(user=user, item=item, timestamp=timestamp, text=tuple(text or ["text"]))
     if interactions.name.removesuffix(".gz").endswith(".inter"):
+        given = {"--user": user, "--item": item, "--timestamp": timestamp}
+        needless = [option for option, column in given.items() if column is not None]
+        if needless:
+            raise InputError(
+                f"{interactions}: {', '.join(needless)} can't be given: the columns of atomic files are always called "
+                f"user_id, item_id and timestamp; leave it out, or bring a .csv or .parquet table"
+            )
         domain = read_atomic(interactions, items, name=name, text=text)
     else:
+        columns = Columns(
+            user=user or "user", item=item or "item", timestamp=timestamp or "timestamp", text=tuple(text or ["text"])
+        )
         domain = read_tables(interactions, items, name=name, columns=columns)
     if k_core > 1:
         domain = domain_core(domain, k_core)
@@ -91,9 +103,14 @@ def import_command(
     card = import_domain(domain, role=role, cache=cache_dir())
     for warning in text_warnings(domain):
         typer.echo(f"warning: {warning}", err=True)
+    use = {
+        "target": f"with --targets {card.name}",
+        "source": "under 'sources' of a suite",
+        "both": f"with --targets {card.name}, or under 'sources' of a suite",
+    }
     typer.echo(
         f"{card.name}: {domain.n_users:,} users, {domain.n_items:,} items, {domain.n_interactions:,} interactions; "
-        f"use it with --targets {card.name}; its card is {card.file}"
+        f"use it {use[role]}; its card is {card.file}"
     )
 
 
@@ -115,10 +132,15 @@ def show_command(name: str, cards: CardFolders = None, as_json: AsJson = False) 
 def verify_command(names: Names, data: Data = None, cards: CardFolders = None, as_json: AsJson = False) -> None:
     """Check prepared domains against their own fingerprints and their cards; exit code 1 if one differs."""
     known = all_cards(cards)
-    wanted = [known[name] for name in names]
-    found = [prepare(card, data=data or [], cache=cache_dir(), allow_mismatch=True) for card in wanted]
-    _print([_summary(prepared) for prepared in found], as_json)
-    if any(prepared.custom for prepared in found):
+    found: list[Prepared] = []
+    damaged: list[dict[str, Any]] = []
+    for card in [known[name] for name in names]:
+        try:
+            found.append(examine(card, data=data or [], cache=cache_dir()))
+        except Damaged as error:
+            damaged.append({"name": card.name, "damaged": str(error)})
+    _print([_summary(prepared) for prepared in found], as_json, damaged)
+    if damaged or any(prepared.custom for prepared in found):
         raise typer.Exit(1)
 
 
@@ -127,13 +149,15 @@ def fetch(card: Card, folder: Path) -> list[Path]:
 
     Raises InputError where there is no direct address, or a download fails or is not the file the card knows.
     """
+    if not any(given.paths() for given in card.inputs):
+        raise InputError(f"{card.name}: was imported from tables of your own; there is nothing to fetch")
     for given in card.inputs:
         if given.paths() and set(given.urls) == set(given.paths()):
             return [_download(card, given, key, folder / path) for key, path in given.paths().items()]
     wanted = "\n".join(f"  {', '.join(given.paths().values())}" for given in card.inputs if given.paths())
     raise InputError(
         f"{card.name}: no direct download. Get it from {card.source}, arrange one of these sets of files in a folder, "
-        f"and give the folder with --data:\n{wanted or '  (nothing: it was imported)'}"
+        f"and give the folder with --data:\n{wanted}"
     )
 
 
@@ -221,10 +245,12 @@ def _summary(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _print(summaries: list[dict[str, Any]], as_json: bool) -> None:
+def _print(summaries: list[dict[str, Any]], as_json: bool, damaged: Sequence[dict[str, Any]] = ()) -> None:
     if as_json:
-        typer.echo(json.dumps(summaries, indent=1))
+        typer.echo(json.dumps([*summaries, *damaged], indent=1))
         return
+    for found in damaged:
+        typer.echo(f"{found['name']}: DAMAGED: {found['damaged']}", err=True)
     for found in summaries:
         label = f"{found['split']}, CUSTOM" if found["custom"] else found["split"]
         typer.echo(

@@ -27,6 +27,10 @@ FORMAT = 1
 """Version of the canonical bytes below; raising it changes every fingerprint."""
 
 
+class Damaged(InputError):
+    """A prepared domain that is not what was saved."""
+
+
 @dataclass(frozen=True, eq=False)
 class Sequences:
     """Item sequences of many users in compressed rows (CSR), oldest item first.
@@ -193,14 +197,25 @@ class Domain:
 
     @classmethod
     def load(cls, folder: Path) -> Domain:
-        """Read what `save` wrote; raises InputError if it is damaged or of another format."""
+        """Read what `save` wrote; raises Damaged if it is damaged or of another format."""
         try:
-            about = json.loads((folder / "domain.json").read_text())
-            interactions = pq.read_table(folder / "interactions.parquet")
-            users = pq.read_table(folder / "users.parquet")
-            items = pq.read_table(folder / "items.parquet")
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise InputError(f"{folder}: not a prepared domain ({error}); delete it and prepare it again") from error
+            domain, fingerprint = cls._read(folder)
+            intact = fingerprint == domain.fingerprint
+        except KeyError as error:
+            raise Damaged(f"{folder}: not a prepared domain (no {error}); delete it and prepare it again") from error
+        except (OSError, ValueError, TypeError, AttributeError, pa.ArrowException, InputError) as error:
+            raise Damaged(f"{folder}: not a prepared domain ({error}); delete it and prepare it again") from error
+        if not intact:
+            raise Damaged(f"{folder}: content does not match its fingerprint; delete it and prepare it again")
+        return domain
+
+    @classmethod
+    def _read(cls, folder: Path) -> tuple[Domain, str]:
+        """What the files say, and the fingerprint that it was saved with."""
+        about = json.loads((folder / "domain.json").read_text())
+        interactions = pq.read_table(folder / "interactions.parquet")
+        users = pq.read_table(folder / "users.parquet")
+        items = pq.read_table(folder / "items.parquet")
         offsets = np.zeros(users.num_rows + 1, np.int64)
         np.cumsum(users["length"].to_numpy(), out=offsets[1:])
         domain = cls(
@@ -213,6 +228,4 @@ class Domain:
             clusters=users["cluster"].to_numpy() if "cluster" in users.column_names else None,
             taxonomy=tuple(map(tuple, items["taxonomy"].to_pylist())) if "taxonomy" in items.column_names else None,
         )
-        if about.get("fingerprint") != domain.fingerprint:
-            raise InputError(f"{folder}: content does not match its fingerprint; delete it and prepare it again")
-        return domain
+        return domain, about["fingerprint"]

@@ -132,23 +132,26 @@ def execute(
                 return  # what is running will report it
             source.popleft()
 
+    def next_in_line(artefact: ArtefactTask) -> None:
+        if line := lines[_line(artefact)]:
+            queue.appendleft(line.popleft())
+
     def fail(task: ArtefactTask | Task, error: BaseException) -> None:
         nonlocal done
         if isinstance(task, ArtefactTask):
             for waiter in waiting[task.key]:
                 fail(waiter, error)
-            queue.extendleft(line.popleft() for line in [lines[_line(task)]] if line)
+            next_in_line(task)
             return
         done += 1
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         if isinstance(error, BrokenProcessPool):
             reason = "a worker process died (out of memory, or killed)"
         log = place.log(task.key)
-        details = "".join(traceback.format_exception(error))
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:
-            file.write(details)
-        store.write_failure(place.results, task.job, task.key, reason, details)
+            file.writelines(traceback.format_exception(error))
+        store.write_failure(place.results, task.job, task.key, reason)
         failed.append(Failed(task=task, reason=reason, log=log))
         say(f"{label(task)}: FAILED: {reason} (log: {log})")
 
@@ -156,7 +159,7 @@ def execute(
         nonlocal done
         if isinstance(task, ArtefactTask):
             queue.extendleft(reversed(waiting[task.key]))
-            queue.extendleft(line.popleft() for line in [lines[_line(task)]] if line)
+            next_in_line(task)
         elif isinstance(result, Outcome):
             done += 1
             say(f"[{done}/{len(tasks)}] {label(task)}: test NDCG@10 {result.ndcg:.4f} ({result.seconds:.1f} s)")

@@ -169,7 +169,6 @@ class Failure(Stored):
     key: Sha256
     job: Job
     reason: str
-    traceback: str
     created: Utc
 
 

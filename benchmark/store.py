@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from benchmark.errors import InputError
@@ -33,8 +34,16 @@ from benchmark.jobs import Job, digest
 from benchmark.record import Failure, Plan, Planned, Record
 
 RECORD, RANKS, CONTEXT, PLAN = "record.json", "ranks.parquet", "context.parquet", "suite.json"
+LOCK = ".lock"
 FAILED, ARTEFACTS = "failed", "artefacts"
-"""Folders beside the targets; no target may have their names."""
+"""Folders beside the targets."""
+RESERVED = (FAILED, ARTEFACTS)
+"""No suite or target may be called so."""
+
+_ROOT = r"(?:~?/|[A-Za-z]:[\\/]|\\\\)"
+_QUOTED_PATH = re.compile(rf"(?<=['\"`]){_ROOT}(?:[^'\"`\n]*[\\/])?(?P<last>[^'\"`\n\\/]+)[\\/]?(?=['\"`])")
+_BARE_PATH = re.compile(rf"(?<![\w.:/\\~@-]){_ROOT}(?:[^\s'\"`:,;()\\/]*[\\/])*(?P<last>[^\s'\"`:,;()\\/]+)[\\/]?")
+"""Absolute paths in a message. A bare one ends at a space; an address (``https://``) is none."""
 
 _COUNTS = ("valid_greater", "valid_equal", "test_greater", "test_equal")
 _RANK_COLUMNS: dict[str, pa.DataType] = {name: pa.int32() for name in ("user", *_COUNTS)}
@@ -118,10 +127,19 @@ def slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("-.") or digest(name)[:12]
 
 
+def without_folders(text: str) -> str:
+    """Absolute paths of any system reduced to their last part: they say nothing to others, or too much."""
+    for path in (_QUOTED_PATH, _BARE_PATH):
+        text = path.sub(r"\g<last>", text)
+    return text
+
+
 def run_folder(results: Path, job: Job, key: str) -> Path:
     """Where the run of a job belongs; raises InputError for a suite or target that can't be a folder's name."""
     for what, name in (("suite", job.suite), ("target", job.target)):
-        if name != slug(name) or name in (FAILED, ARTEFACTS):
+        if name in RESERVED:
+            raise InputError(f"{what} '{name}': the name is reserved for a folder of results; choose another")
+        if name != slug(name):
             raise InputError(f"{what} '{name}' can't name a folder; use letters, digits and '._+-'")
     return results / job.suite / job.target / slug(job.method) / _run_name(job, key)
 
@@ -200,10 +218,13 @@ def read_record(folder: Path) -> Record:
     return read_model(folder / RECORD, Record)
 
 
-def write_failure(results: Path, job: Job, key: str, reason: str, traceback: str) -> Path:
-    """Note why a job gave no result, replacing what was noted before."""
+def write_failure(results: Path, job: Job, key: str, reason: str) -> Path:
+    """Note why a job gave no result, replacing what was noted before.
+
+    Results are made to be shown: of a path in the reason only the last part is kept. The log has all of it.
+    """
     path = failure_path(results, job, key)
-    write_model(path, Failure(key=key, job=job, reason=reason, traceback=traceback, created=now()))
+    write_model(path, Failure(key=key, job=job, reason=without_folders(reason), created=now()))
     return path
 
 
@@ -223,8 +244,10 @@ def write_plan(results: Path, suite: str, entries: Iterable[Planned]) -> Path:
     stay, so that a suite may be run target by target. Deleting the file starts afresh.
     """
     path = results / suite / PLAN
-    cells = _by_cell(read_plan(results, suite)) | _by_cell(entries)
-    write_model(path, Plan(suite=suite, jobs=tuple(entry for cell in cells.values() for entry in cell)))
+    results.mkdir(parents=True, exist_ok=True)
+    with FileLock(results / LOCK):  # two runs started together must not drop each other's entries
+        cells = _by_cell(read_plan(results, suite)) | _by_cell(entries)
+        write_model(path, Plan(suite=suite, jobs=tuple(entry for cell in cells.values() for entry in cell)))
     return path
 
 

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from benchmark.errors import InputError, at, unknown
+from benchmark.store import RESERVED
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML without the silent overwriting of a key that is written twice."""
+def _not_reserved(name: str) -> str:
+    if name in RESERVED:
+        raise ValueError("the name is reserved for a folder of results; choose another")
+    return name
+
+
+FolderName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$"), AfterValidator(_not_reserved)]
+"""A name that becomes the name of a folder."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that is written twice and a value that is none (2020-99-99) are errors with a place."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, OverflowError) as error:
+            raise yaml.MarkedYAMLError(problem=str(error), problem_mark=node.start_mark) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -31,7 +48,7 @@ class _UniqueKeys(yaml.SafeLoader):
 def load_yaml(path: Path) -> Any:
     """The content of a YAML file; raises InputError (file:line) where it is none, or a key occurs twice."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
@@ -39,7 +56,7 @@ def load_yaml(path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise InputError(f"{at(path, line)}: not valid YAML ({error.problem})") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{path}: not valid YAML ({error})") from error
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from benchmark.errors import InputError, unknown
-from benchmark.strict import load_yaml, parse
+from benchmark.strict import FolderName, load_yaml, parse
 
 FOLDER = Path(__file__).parent / "suites"
 
@@ -34,7 +34,7 @@ class MethodEntry(_Strict):
 
 
 class Suite(_Strict):
-    name: Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: FolderName
     about: str
     """One line: what it shows and what it costs."""
     targets: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -51,7 +51,9 @@ class Suite(_Strict):
     @classmethod
     def _names(cls, value: Any) -> Any:
         """A bare name is a row without changes."""
-        return [{"name": entry} if isinstance(entry, str) else entry for entry in value or []]
+        if not isinstance(value, list):
+            return value
+        return [{"name": entry} if isinstance(entry, str) else entry for entry in value]
 
 
 def suite_names() -> list[str]:

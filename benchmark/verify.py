@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -15,6 +17,7 @@ from benchmark.store import (
     ARTEFACTS,
     CONTEXT,
     FAILED,
+    LOCK,
     PLAN,
     RANKS,
     RECORD,
@@ -23,31 +26,52 @@ from benchmark.store import (
     read_context,
     read_failure,
     read_plan,
+    read_record,
     read_run,
     run_folder,
 )
 
-_BESIDE_SUITES = frozenset({".gitkeep", ".gitattributes", ".gitignore", "README.md"})
+Weights = Mapping[str, set[str]]
+"""By the key of a pre-training, the SHA-256 of the files that runs were started from."""
+
+_BESIDE_SUITES = frozenset({LOCK, ".gitkeep", ".gitattributes", ".gitignore", "README.md"})
 
 
 def verify(path: Path) -> list[str]:
-    """Problems of a run's, a suite's or a whole results folder, each naming its file; empty where all is well.
+    """Problems of a run's, a target's, a suite's or a whole results folder, each naming its file; empty where all is
+    well.
 
-    Raises InputError where ``path`` is neither.
+    Raises InputError where ``path`` is none of these.
     """
+    if not path.exists():
+        raise InputError(f"{path}: no such folder; name a results folder or one in it")
+    if not path.is_dir():
+        raise InputError(f"{path}: is a file; name the folder of its run, or of all results")
     if (path / RECORD).exists() or (path / RANKS).exists():
         return _run(path.resolve())[1]
-    if not path.is_dir():
-        raise InputError(f"{path}: no such folder; name a results folder or the folder of one run")
     if (path / PLAN).exists():
-        return list(_suite(path.resolve()))
+        return list(_suite(path.resolve(), _weights([path])))
+    if (path / CONTEXT).exists() or (path.resolve().parent / PLAN).exists():
+        return list(_part(path.resolve(), _weights([path.resolve().parent])))
     suites = [child for child in sorted(path.iterdir()) if child.name not in _BESIDE_SUITES]
     if not suites:
         raise InputError(f"{path}: holds no results; run a suite first or name another folder")
-    return [problem for suite in suites for problem in _suite(suite)]
+    weights = _weights(suites)
+    return [problem for suite in suites for problem in _suite(suite, weights)]
 
 
-def _suite(folder: Path) -> Iterator[str]:
+def _weights(suites: Iterable[Path]) -> Weights:
+    """What the runs of these suites were started from; records that can't be read are reported elsewhere."""
+    found: dict[str, set[str]] = {}
+    for record in (record for suite in suites for record in suite.glob(f"[!.]*/[!.]*/[!.]*/{RECORD}")):
+        with suppress(InputError):
+            made = read_record(record.parent).pretraining
+            if made is not None:
+                found.setdefault(made.key, set()).add(made.weights_sha256)
+    return found
+
+
+def _suite(folder: Path, weights: Weights) -> Iterator[str]:
     if _is_unknown(folder):
         yield _unknown(folder)
         return
@@ -55,17 +79,22 @@ def _suite(folder: Path) -> Iterator[str]:
     if not any(child.name in (PLAN, FAILED) or child.is_dir() for child in children):
         yield f"{folder}: holds neither runs nor a plan; name a results folder, or move what is no suite elsewhere"
     for child in children:
-        if child.name == PLAN:
-            try:
-                read_plan(folder.parent, folder.name)
-            except InputError as error:
-                yield str(error)
-        elif _is_unknown(child):
-            yield _unknown(child)
-        elif child.name == ARTEFACTS:
-            yield from _artefacts(child)
-        else:
-            yield from _failures(child) if child.name == FAILED else _target(child)
+        yield from _part(child, weights)
+
+
+def _part(path: Path, weights: Weights) -> Iterator[str]:
+    """Problems of what lies in the folder of a suite."""
+    if path.name == PLAN:
+        try:
+            read_plan(path.parent.parent, path.parent.name)
+        except InputError as error:
+            yield str(error)
+    elif _is_unknown(path):
+        yield _unknown(path)
+    elif path.name == ARTEFACTS:
+        yield from _artefacts(path, weights)
+    else:
+        yield from _failures(path) if path.name == FAILED else _target(path)
 
 
 def _target(folder: Path) -> Iterator[str]:
@@ -132,8 +161,9 @@ def _failures(folder: Path) -> Iterator[str]:
             yield f"{path}: notes the failure of another job than its name says; delete it"
 
 
-def _artefacts(folder: Path) -> Iterator[str]:
-    """Problems of committed pre-trained weights: each file's key must be that of its parts, and in its name."""
+def _artefacts(folder: Path, weights: Weights) -> Iterator[str]:
+    """Problems of published pre-trained weights: each file's key must be that of its parts and in its name, and its
+    bytes those that runs were started from."""
     for path in sorted(folder.iterdir()):
         try:
             with safe_open(path, "numpy") as file:
@@ -145,6 +175,8 @@ def _artefacts(folder: Path) -> Iterator[str]:
             continue
         if key != about["key"] or not path.stem.endswith(key[:12]) or not names:
             yield f"{path}: its key is not that of its parts, or not the one in its name; restore it"
+        elif key in weights and hashlib.sha256(path.read_bytes()).hexdigest() not in weights[key]:
+            yield f"{path}: not the weights that the runs with pre-training {key[:12]} were started from; restore it"
 
 
 def _is_unknown(folder: Path) -> bool:

@@ -219,7 +219,6 @@ def test_failures_stay_apart(together: tuple[Place, Done]) -> None:
     assert sorted(failures) == [("Diverges", 0), ("Diverges", 1), ("Raises", 0)]
     mistake = failures["Raises", 0]
     assert mistake.reason == "RuntimeError: the third party has made a mistake"
-    assert "third_party.py" in mistake.traceback
     assert "diverged" in failures["Diverges", 0].reason
     report = (place.folder / "reports" / "tiny" / "README.md").read_text(encoding="utf-8")
     assert "the third party has made a mistake" in report
@@ -230,7 +229,9 @@ def test_the_log_of_a_failure_is_named_and_says_more(together: tuple[Place, Done
     (line,) = [line for line in done.out.splitlines() if "Raises seed 0: RuntimeError" in line]
     log = Path(line.partition("(log: ")[2].rstrip(")"))
     assert log.is_relative_to(place.folder)
-    assert "in scores" in log.read_text(encoding="utf-8")
+    said = log.read_text(encoding="utf-8")
+    assert "third_party.py" in said
+    assert "in scores" in said
 
 
 def test_only_what_failed_is_tried_again(together: tuple[Place, Done]) -> None:

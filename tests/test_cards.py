@@ -116,6 +116,9 @@ def test_more_cards_are_added_and_override(tmp_path: Path) -> None:
         ("m.inter", "../m.inter", "files.interactions.*must be a relative path without"),
         ("m.inter", "/m.inter", "files.interactions.*must be a relative path without"),
         ("name: mine", "name: a/b", "mine.yaml: key 'name'"),
+        ("name: mine", "name: failed", "mine.yaml: key 'name': .*the name is reserved.*found 'failed'"),
+        ("name: mine", "name: mine\naliases: [artefacts]", "mine.yaml: key 'aliases.0': .*the name is reserved"),
+        ("title: Mine", "title: 2020-99-99", "mine.yaml:3: not valid YAML .month must be in 1..12"),
         ("split: own", "split: own\n    urls: {item: 'https://x'}", "unknown file 'item'; did you mean 'items'"),
         (
             "name: mine",

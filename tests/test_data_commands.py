@@ -93,9 +93,10 @@ def test_atomic_files_can_be_imported(tmp_path: Path) -> None:
         "user_id:token\titem_id:token\ttimestamp:float\n" + INTER.partition("\n")[2].replace(",", "\t")
     )
     (tmp_path / "x.item").write_text("item_id:token\ttitle:token_seq\na\tApple\nb\tBowl\nc\tCup\n")
-    assert "9 interactions" in run(
-        "import", "m", "--interactions", tmp_path / "x.inter", "--items", tmp_path / "x.item"
-    )
+    arguments = ["import", "m", "--interactions", tmp_path / "x.inter", "--items", tmp_path / "x.item"]
+    assert "9 interactions" in run(*arguments)
+    with pytest.raises(InputError, match="x.inter: --user, --timestamp can't be given"):
+        run(*arguments, "--user", "who", "--timestamp", "when")
 
 
 def test_a_name_that_is_taken_or_no_name_is_refused_and_nothing_is_left(tables: list[object], cache: Path) -> None:
@@ -128,7 +129,45 @@ def test_damage_to_a_prepared_domain_is_found(tables: list[object], cache: Path)
     path = cache / "domains" / "mine" / "interactions.parquet"
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(InputError, match="not a prepared domain"):
-        run("verify", "mine")
+        run("prepare", "mine")
+    run("verify", "mine", code=1)
+    found = json.loads(run("verify", "demo-shop", "mine", "--json", code=1))
+    assert [each["name"] for each in found] == ["demo-shop", "mine"]
+    assert "not a prepared domain" in found[1]["damaged"]
+
+
+def test_verify_does_not_put_what_differs_in_the_place_of_what_is_good(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "cards").mkdir()
+    cards = published(tmp_path / "cards", "", TOY, urls={}, expect={"users": 1, "items": 3, "interactions": 1})
+    data = tmp_path / "data"
+    (data / "toy").mkdir(parents=True)
+    (data / "toy" / "toy.inter").write_text(TOY)
+    (data / "toy" / "toy.item").write_text("item_id:token\ttitle:token_seq\na\tApple\nb\tBowl\nc\tCup\n")
+    arguments = ["toy", "--cards", cards, "--data", data]
+    fingerprint = json.loads(run("prepare", *arguments, "--json"))[0]["fingerprint"]
+    (data / "toy" / "toy.inter").write_text(TOY + "v\ta\t1\n")
+    assert "CUSTOM" in run("verify", *arguments, code=1)
+    assert json.loads((cache / "domains" / "toy" / "domain.json").read_text())["fingerprint"] == fingerprint
+
+
+@pytest.mark.parametrize(
+    ("role", "says", "not_said"),
+    [
+        ("source", "use it under 'sources' of a suite;", "--targets"),
+        ("target", "use it with --targets mine;", "sources"),
+        ("both", "use it with --targets mine, or under 'sources' of a suite;", "no such word"),
+    ],
+)
+def test_what_was_imported_is_told_its_use(tables: list[object], role: str, says: str, not_said: str) -> None:
+    said = run("import", "mine", *tables, "--role", role)
+    assert says in said
+    assert not_said not in said
+
+
+def test_an_import_can_not_be_fetched(tables: list[object]) -> None:
+    run("import", "mine", *tables)
+    with pytest.raises(InputError, match="^mine: was imported from tables of your own; there is nothing to fetch$"):
+        run("fetch", "mine")
 
 
 def test_demo_domains_need_nothing() -> None:

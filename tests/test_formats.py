@@ -99,6 +99,10 @@ def test_unisrec_files_may_be_gzipped(released: Path) -> None:
         ("train.inter", "0\t0\t1", "0\t\t1", "train.inter:2: empty sequence"),
         ("train.inter", "0\t0\t1", "0\t0", "train.inter:2: expected 3 columns"),
         ("train.inter", "0\t0\t1", "0\tx\t1", "train.inter:2: ids must be whole numbers"),
+        ("train.inter", "0\t0\t1", f"0\t{'1' * 5000}\t1", "train.inter:2: ids must be whole numbers"),
+        ("train.inter", "0\t0\t1", "0\t0\t١", "train.inter:2: ids must be whole numbers"),
+        ("item2index", "i3\t3", f"i3\t{'3' * 5000}", "item2index:4: expected 'raw id<TAB>index'"),
+        ("item2index", "i3\t3", "i3\t³", "item2index:4: expected 'raw id<TAB>index'"),
         ("train.inter", "0\t0\t1", "0\t0\t4", "train.inter:2: item 4, but the item2index file has only 4"),
         ("train.inter", "0\t0\t1", "2\t0\t1", "train.inter:2: user 2, but"),
         ("train.inter", "0\t0\t1", "0\t0 2\t1", "train.inter:2: the history does not fit"),
@@ -152,6 +156,8 @@ def test_features_round_trip_and_refuse_what_is_broken(tmp_path: Path) -> None:
         read_features(path, 4)
     with pytest.raises(InputError, match="cannot be read"):
         read_features(tmp_path / "missing", 4)
+    with pytest.raises(InputError, match="features of no items"):
+        read_features(path, 0)
 
 
 # --- RecBole atomic files ---
@@ -221,6 +227,22 @@ def test_only_a_line_feed_ends_a_line_and_windows_ends_are_taken_off(tmp_path: P
     assert domain.texts == ("one\u2028two\x85three",)
 
 
+def test_a_byte_order_mark_is_not_part_of_the_header(tmp_path: Path) -> None:
+    inter, item = atomic(tmp_path, "\ufeff" + INTER + "u\ta\t1\n", "\ufeff" + ITEMS)
+    assert read_atomic(inter, item, name="x").item_ids == ("a", "b", "c")
+
+
+def test_users_without_a_cluster_are_each_their_own(tmp_path: Path) -> None:
+    header = INTER.replace("\n", "\tcluster:token\n")
+    rows = [("u", ""), ("v", "k"), ("w", ""), ("x", "k")]
+    inter = header + "".join(f"{user}\ta\t1\t{cluster}\n" for user, cluster in rows)
+    domain = read_atomic(*atomic(tmp_path, inter), name="x")
+    assert domain.clusters is not None
+    assert domain.clusters.tolist() == [0, 1, 2, 1]
+    blank = header + "u\ta\t1\t\nv\ta\t1\t\n"
+    assert read_atomic(*atomic(tmp_path, blank), name="x").clusters is None
+
+
 def test_text_columns_are_joined_and_others_ignored_only_when_named(tmp_path: Path) -> None:
     item = "item_id:token\tbrand:token\ttitle:token_seq\tprice:float\na\tAcme\tA lamp\t3\n"
     paths = atomic(tmp_path, INTER + "u\ta\t1\n", item)
@@ -243,6 +265,9 @@ def test_items_nobody_took_stay_candidates_and_items_without_text_are_counted(tm
         (INTER + "u\ta\n", ITEMS, "x.inter:2: expected 3 columns separated by tabs .*, found 2"),
         (INTER + "u\ta\t1\nu\ta\tnan\n", ITEMS, "x.inter:3: the timestamp 'nan' is not a finite number"),
         (INTER + "u\ta\tsoon\n", ITEMS, "x.inter:2: the timestamp 'soon'"),
+        (INTER + "u\ta\t-1e300\n", ITEMS, "x.inter:2: the timestamp '-1e300' is not"),
+        (INTER + f"u\ta\t{2**53}\n", ITEMS, "x.inter:2: the timestamp '9007199254740992' is not"),
+        (INTER + f"u\ta\t{'9' * 5000}\n", ITEMS, "x.inter:2: the timestamp '9{56}... is not"),
         (INTER + "u\td\t1\n", ITEMS, "x.inter:2: item 'd' is not in .*x.item"),
         (INTER + "\ta\t1\n", ITEMS, "x.inter:2: empty user_id"),
         (INTER, ITEMS, "x.inter: no interactions"),
@@ -269,7 +294,10 @@ def test_files_that_are_missing_truncated_or_not_utf8_are_input_errors(tmp_path:
     with pytest.raises(InputError, match="no such file"):
         read_atomic(tmp_path / "y.inter", item, name="x")
     inter.write_bytes(INTER.encode() + b"u\xff\ta\t1\n")
-    with pytest.raises(InputError, match="x.inter:2: not utf-8 text"):
+    with pytest.raises(InputError, match="x.inter:2: not UTF-8 text; .*`iconv -f latin1 -t utf-8`"):
+        read_atomic(inter, item, name="x")
+    inter.write_bytes(INTER.encode("utf-16"))
+    with pytest.raises(InputError, match="x.inter:1: not UTF-8 text; .*`iconv -f utf-16 -t utf-8`"):
         read_atomic(inter, item, name="x")
     inter.unlink()
     (tmp_path / "x.inter.gz").write_bytes(gzip.compress((INTER + "u\ta\t1\n" * 999).encode())[:-12])
@@ -326,6 +354,33 @@ def test_dates_and_numbers_are_seconds_since_1970(tmp_path: Path, date: str) -> 
     assert domain.timestamps.tolist() == [86400]
 
 
+@pytest.mark.parametrize("form", ["number", "date", "parquet"])
+def test_what_happens_within_one_second_keeps_its_order(tmp_path: Path, form: str) -> None:
+    items = [f"i{number}" for number in range(5)]
+    paths = tables(tmp_path, "", "item,text\n" + "".join(f"{item},Text\n" for item in items))
+    clicks = [(f"2020-01-01T00:00:00.{n}", item) for n, item in enumerate(items)][::-1]
+    frame = pd.DataFrame({"user": "u", "item": [i for _, i in clicks], "timestamp": [time for time, _ in clicks]})
+    if form == "number":
+        frame["timestamp"] = [f"1577836800.{time[-1]}" for time, _ in clicks]
+    if form == "parquet":
+        frame["timestamp"] = pd.to_datetime(frame["timestamp"])
+        frame.set_index("user").to_parquet(tmp_path / "x.parquet")
+    else:
+        frame.to_csv(paths[0], index=False)
+    domain = read_tables(tmp_path / "x.parquet" if form == "parquet" else paths[0], paths[1], name="x")
+    assert domain.sequences[0].tolist() == [0, 1, 2, 3, 4]
+    assert domain.timestamps is not None
+    assert set(domain.timestamps.tolist()) == {1577836800}
+
+
+def test_a_csv_table_may_have_a_byte_order_mark_and_is_told_how_to_become_utf8(tmp_path: Path) -> None:
+    paths = tables(tmp_path, "\ufeff" + TABLE, "\ufeff" + CATALOGUE)
+    assert read_tables(*paths, name="x").item_ids == ("a", "b", "c")
+    paths[1].write_bytes(CATALOGUE.replace("apple", "crêpe").encode("latin-1"))
+    with pytest.raises(InputError, match="items.csv:2: not UTF-8 text; .*`iconv -f latin1 -t utf-8`"):
+        read_tables(*paths, name="x")
+
+
 def test_a_parquet_table_may_have_a_column_of_times(tmp_path: Path) -> None:
     frame = pd.DataFrame({"user": [7], "item": ["a"], "timestamp": pd.to_datetime(["1970-01-02"])})
     frame.to_parquet(tmp_path / "x.parquet")
@@ -352,7 +407,15 @@ def test_columns_may_have_other_names_and_texts_several_columns(tmp_path: Path) 
         (TABLE + "u,a,inf\n", CATALOGUE, "x.csv:6: the timestamp 'inf'"),
         (TABLE + "u,a,\n", CATALOGUE, "x.csv:6: the timestamp ''"),
         (TABLE + ",a,1\n", CATALOGUE, "x.csv:6: empty 'user'"),
-        (TABLE + "u,a,1,2,3\n", CATALOGUE, "x.csv: not a csv table .*line 6"),
+        (TABLE + "u,a,1,2,3\n", CATALOGUE, "x.csv:6: expected 3 columns separated by commas, found 5"),
+        (TABLE + "u,a,1,\n", CATALOGUE, "x.csv:6: expected 3 columns separated by commas, found 4"),
+        (TABLE + "u,a\n", CATALOGUE, "x.csv:6: expected 3 columns separated by commas, found 2"),
+        (TABLE + '"u,a,1\n', CATALOGUE, "x.csv:6: not a row of a csv file"),
+        (TABLE + "\n\nu,a,1e300\n", CATALOGUE, "x.csv:8: the timestamp '1e300'"),
+        (TABLE + f"u,a,{'9' * 5000}\n", CATALOGUE, "x.csv:6: the timestamp '9{56}... is no finite number"),
+        (TABLE.replace("user", "item"), CATALOGUE, "x.csv:1: no column 'user'"),
+        (TABLE.replace("user", "user,item", 1), CATALOGUE, "x.csv:1: the column 'item' occurs twice"),
+        (TABLE, 'item,text\na,"one\r\ntwo\n"\n\nb,B\nb,again\n', "items.csv:7: item 'b' occurs a second time"),
         ("user,item,timestamp\n", CATALOGUE, "x.csv: no interactions"),
         ("", CATALOGUE, "x.csv: not a csv table"),
         (TABLE.replace("item", "thing"), CATALOGUE, "x.csv:1: no column 'item'; the table has user, thing, timestamp"),

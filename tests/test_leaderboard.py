@@ -234,6 +234,16 @@ class TestRows:
             store_run(results, make_job("UniSRec_t", seed=seed, pretraining=pretraining), FIRST)
         assert row(results, "UniSRec_t").seeds == (0, 1)
 
+    def test_one_seed_on_two_pre_trainings_is_two_runs(self, results: Path) -> None:
+        for seed, ranks in ((0, FIRST), (1, WORSE)):
+            pretraining = Pretraining(
+                family="UniSRec", version=1, sources=("food",), encoder="hash", config={}, epochs=3, seed=seed
+            )
+            store_run(results, make_job("UniSRec_t", seed=0, pretraining=pretraining), ranks)
+        found = row(results, "UniSRec_t")
+        assert found.seeds == (0, 0)
+        assert found.cells["NDCG@10"].sd
+
 
 class TestNotes:
     def test_warnings_overlap_and_cold_items_are_listed(self, results: Path) -> None:
@@ -269,16 +279,17 @@ class TestGaps:
         jobs = [make_job(seed=0), make_job(seed=1), make_job("BERT4Rec"), make_job("FDSA"), make_job(target="other")]
         write_plan(results, "small", [planned(job) for job in jobs])
         store_run(results, jobs[0], FIRST)
-        write_failure(results, jobs[2], make_key(jobs[2])[0], "NotFinite: scores are\nnot finite", "Traceback")
+        write_failure(results, jobs[2], make_key(jobs[2])[0], "NotFinite: scores of /home/ada/a.bin are\nnot finite")
         gaps = {(gap.method, gap.seed): (gap.failed, gap.reason) for gap in table(results).gaps}
         assert gaps == {
             ("SASRec", 1): (False, "not run yet"),
-            ("BERT4Rec", 0): (True, "NotFinite: scores are not finite"),
+            ("BERT4Rec", 0): (True, "NotFinite: scores of a.bin are not finite"),
             ("FDSA", 0): (False, "not run yet"),
         }
         assert table(results, target="other").about is None
         text = report(results)
-        assert "- BERT4Rec, seed 0: failed: NotFinite: scores are not finite" in text
+        assert "- BERT4Rec, seed 0: failed: NotFinite: scores of a.bin are not finite" in text
+        assert "/home" not in text
         assert "- SASRec, seed 1: not run yet" in text
         shown = render_terminal(build("small", results))
         assert "0.6667" in shown
@@ -286,7 +297,7 @@ class TestGaps:
 
     def test_a_suite_of_which_everything_failed_still_has_a_report(self, results: Path) -> None:
         job = make_job()
-        write_failure(results, job, make_key(job)[0], "diverged", "Traceback")
+        write_failure(results, job, make_key(job)[0], "diverged")
         text = report(results)
         assert "No results yet" in text
         assert "- SASRec, seed 0: failed: diverged" in text

@@ -135,6 +135,9 @@ def test_broken_files_are_input_errors(tmp_path: Path) -> None:
         (b'{"asin": "B0"}\n{"asin"\n', "meta.json.gz:2: not JSON"),
         (b'{"asin": "B0"}\n[]\n', "meta.json.gz:2: expected one product"),
         (b'{"title": "no id"}\n', "meta.json.gz:1: no 'asin'"),
+        (b'{"asin": "B0", "title": "a \\ud83d"}\n', "meta.json.gz:1: half of a character"),
+        (b'{"asin": "B0", "category": ["\\udead"]}\n', "meta.json.gz:1: half of a character"),
+        (b"\n".join([b'{"asin": "B0"}', b"[" * 100_000]), "meta.json.gz:2: not JSON"),
         (b'{"asin": "other"}\n', "no user and item with metadata"),
     ):
         meta.write_bytes(gzip.compress(content))

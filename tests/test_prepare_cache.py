@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from benchmark.cards import Card, load_card
+from benchmark.domain import Damaged
 from benchmark.errors import InputError
 from benchmark.prepare import prepare, raw_folder
 
@@ -126,6 +129,43 @@ def test_another_outcome_than_expected_is_an_error_or_a_custom_domain(tmp_path: 
     found = prepare(card, data=[data], cache=cache, allow_mismatch=True)
     assert found.custom
     assert found.mismatches[0] == "2 users instead of 5"
+
+
+def test_refused_files_do_not_replace_a_good_domain(tmp_path: Path, data: Path) -> None:
+    card, cache = make_card(tmp_path), tmp_path / "cache"
+    good = prepare(card, data=[data], cache=cache).domain.fingerprint
+    for content in (INTER + "w\ta\t1\nw\tb\t2\nw\tc\t3\n", INTER + "w\ta\t1\n"):
+        (data / "toy.inter").write_text(content)
+        with pytest.raises(InputError, match="3 users instead of 2"):
+            prepare(card, data=[data], cache=cache)
+        assert prepare(card, cache=cache).domain.fingerprint == good
+    with pytest.raises(InputError, match="user 'w' has 1"):
+        prepare(card, data=[data], cache=cache, allow_mismatch=True)
+    assert prepare(card, cache=cache).domain.fingerprint == good
+
+
+@pytest.mark.parametrize("damage", ["no item", "no text", "text missing", "another type", "no name", "no object"])
+def test_a_damaged_domain_is_named_and_what_to_do(tmp_path: Path, data: Path, damage: str) -> None:
+    card, cache = make_card(tmp_path), tmp_path / "cache"
+    prepare(card, data=[data], cache=cache)
+    home = cache / "domains" / "toy"
+    interactions, items = (pq.read_table(home / f"{name}.parquet") for name in ("interactions", "items"))
+    match damage:
+        case "no item":
+            pq.write_table(interactions.drop_columns(["item"]), home / "interactions.parquet")
+        case "no text":
+            pq.write_table(items.drop_columns(["text"]), home / "items.parquet")
+        case "text missing":
+            pq.write_table(items.set_column(1, "text", pa.array(["a", None, "c"])), home / "items.parquet")
+        case "another type":
+            column = pa.array(interactions["item"].to_pylist(), pa.int64())
+            pq.write_table(interactions.set_column(0, "item", column), home / "interactions.parquet")
+        case "no name":
+            (home / "domain.json").write_text("{}")
+        case "no object":
+            (home / "domain.json").write_text("[]")
+    with pytest.raises(Damaged, match="toy: not a prepared domain .*delete it and prepare it again"):
+        prepare(card, cache=cache)
 
 
 def test_a_fingerprint_pins_the_order(tmp_path: Path, data: Path) -> None:

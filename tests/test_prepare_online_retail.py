@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zipfile
 from datetime import datetime
 from pathlib import Path
 
@@ -123,6 +124,8 @@ def test_line_order_leaks_into_the_sequence_only_when_asked_for(tmp_path: Path) 
         ({4: "1 December 2010"}, "or.csv:2: the date '1 December 2010' is neither"),
         ({0: ""}, "or.csv:2: empty InvoiceNo or StockCode"),
         ({7: "UK,Wales"}, "or.csv:2: expected 8 columns, found 9"),
+        ({2: "two\nlines", 3: "six"}, "or.csv:2: the quantity 'six'"),
+        ({3: "6" * 5000}, "or.csv:2: the quantity '6{56}... is not a whole number"),
     ],
 )
 def test_a_malformed_line_is_named(tmp_path: Path, change: dict[int, str], says: str) -> None:
@@ -131,6 +134,15 @@ def test_a_malformed_line_is_named(tmp_path: Path, change: dict[int, str], says:
     path = tmp_path / "or.csv"
     path.write_text(as_csv(rows).replace('"UK,Wales"', "UK,Wales"))
     with pytest.raises(InputError, match=says):
+        prepare_online_retail(path, name="or")
+
+
+def test_lines_are_counted_as_an_editor_does(tmp_path: Path) -> None:
+    rows = [[*row[:2], "two\nlines", *row[3:]] if row[2] else row for row in raw_rows()]
+    path = tmp_path / "or.csv"
+    path.write_text(as_csv(rows).replace("\r\n", "\n").replace("\n", "\n\n", 1) + "x\n")
+    last = path.read_text().count("\n")
+    with pytest.raises(InputError, match=f"or.csv:{last}: expected 8 columns, found 1"):
         prepare_online_retail(path, name="or")
 
 
@@ -147,6 +159,24 @@ def test_files_of_another_kind_are_input_errors(tmp_path: Path) -> None:
         prepare_online_retail(path, name="or")
     (tmp_path / "or.xlsx").write_text("no workbook")
     with pytest.raises(InputError, match="or.xlsx: not an xlsx workbook"):
+        prepare_online_retail(tmp_path / "or.xlsx", name="or")
+
+
+@pytest.mark.parametrize(
+    ("part", "says"), [("xl/workbook.xml", "or.xlsx: not an xlsx workbook"), ("xl/worksheets/sheet1.xml", "or.xlsx:2:")]
+)
+def test_a_workbook_with_broken_xml_is_an_input_error(tmp_path: Path, part: str, says: str) -> None:
+    as_xlsx(raw_rows(), tmp_path / "whole.xlsx")
+    with (
+        zipfile.ZipFile(tmp_path / "whole.xlsx") as whole,
+        zipfile.ZipFile(tmp_path / "or.xlsx", "w") as broken,
+    ):
+        for name in whole.namelist():
+            content = whole.read(name)
+            if name == part:
+                content = content.replace(b'<row r="2"', b"<row <") if b'<row r="2"' in content else content[:200]
+            broken.writestr(name, content)
+    with pytest.raises(InputError, match=says):
         prepare_online_retail(tmp_path / "or.xlsx", name="or")
 
 

@@ -10,6 +10,7 @@ import struct
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,14 @@ from results_tree import (
     USERS,
     make_job,
     make_key,
+    make_pretraining,
     make_ranks,
     make_record,
     planned,
     store_context,
     store_run,
 )
+from safetensors.numpy import save_file
 
 from benchmark import store
 from benchmark.errors import InputError
@@ -98,7 +101,16 @@ def test_folder_names_are_readable_and_stay_inside(name: str, expected: str) -> 
     assert slug(name) == expected
 
 
-@pytest.mark.parametrize("name", ["../out", "a/b", "", ".hidden", "failed", "two words"])
+@pytest.mark.parametrize("name", ["failed", "artefacts"])
+@pytest.mark.parametrize("what", ["suite", "target"])
+def test_names_of_folders_beside_the_targets_are_reserved(tmp_path: Path, what: str, name: str) -> None:
+    job = replace(make_job(), **{what: name})
+    with pytest.raises(InputError, match=f"{what} '{name}': the name is reserved"):
+        store_run(tmp_path, job, GREATER)
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["../out", "a/b", "", ".hidden", "two words"])
 def test_a_target_that_can_not_name_a_folder_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="can't name a folder"):
         store_run(tmp_path, make_job(target=name), GREATER)
@@ -245,8 +257,8 @@ def test_damage_is_an_error_that_names_the_run(tmp_path: Path, damage: str) -> N
 def test_a_failure_is_no_result_and_goes_when_the_run_succeeds(tmp_path: Path) -> None:
     job = make_job(method="recbole:GRU4Rec")
     key, _ = make_key(job)
-    write_failure(tmp_path, job, key, "out of memory", "Traceback ...")
-    path = write_failure(tmp_path, job, key, "diverged", "Traceback ...")
+    write_failure(tmp_path, job, key, "out of memory")
+    path = write_failure(tmp_path, job, key, "diverged")
     assert path == tmp_path / "small" / "failed" / "toy" / "recbole-GRU4Rec" / f"full-seed0-{key[:12]}.json"
     (failure,) = read_failures(tmp_path, "small")
     assert (failure.reason, failure.job) == ("diverged", job)
@@ -255,6 +267,31 @@ def test_a_failure_is_no_result_and_goes_when_the_run_succeeds(tmp_path: Path) -
     assert verify(tmp_path) == []
     store_run(tmp_path, make_job(method="recbole:GRU4Rec", suite="other"), GREATER)
     assert read_failures(tmp_path, "small") == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "kept"),
+    [
+        ("InputError: /home/ada/data/x.csv:3: empty 'user'", "InputError: x.csv:3: empty 'user'"),
+        (
+            "[Errno 2] No such file or directory: '/tmp/my run/state.bin'",
+            "[Errno 2] No such file or directory: 'state.bin'",
+        ),
+        ("can't read /srv/cache/, (/opt/a/b) and ~/.cache/model", "can't read cache, (b) and model"),
+        (r"can't open C:\Users\ada\x.csv or 'D:/my data/y.csv'", "can't open x.csv or 'y.csv'"),
+        (
+            "cuda:0: 3/4 of results/lite, see https://example.org/a/b",
+            "cuda:0: 3/4 of results/lite, see https://example.org/a/b",
+        ),
+        ("'/a/b' is not '/c/d'; I/O error, and/or NDCG@10/50", "'b' is not 'd'; I/O error, and/or NDCG@10/50"),
+    ],
+)
+def test_the_reason_of_a_failure_carries_no_path(tmp_path: Path, reason: str, kept: str) -> None:
+    job = make_job()
+    path = write_failure(tmp_path, job, make_key(job)[0], reason)
+    (failure,) = read_failures(tmp_path, "small")
+    assert failure.reason == kept
+    assert set(json.loads(path.read_text())) == {"format", "key", "job", "reason", "created"}
 
 
 def test_a_plan_grows_target_by_target_and_takes_new_keys(tmp_path: Path) -> None:
@@ -350,11 +387,50 @@ class TestVerify:
 
     def test_a_failure_under_another_name_is_reported(self, results: Path) -> None:
         job = make_job(seed=5)
-        path = write_failure(results, job, make_key(job)[0], "diverged", "")
+        path = write_failure(results, job, make_key(job)[0], "diverged")
         assert verify(results) == []
         path.rename(path.with_name("full-seed6-000000000000.json"))
         (problem,) = verify(results)
         assert "another job" in problem
+
+    def test_a_target_is_verified_by_itself(self, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        store_run(results, make_job(target="other"), GREATER)
+        (run, _) = list_runs(results, "small")[-2:]
+        monkeypatch.chdir(results / "small")
+        assert verify(results / "small" / "toy") == verify(Path("toy")) == []
+        (problem,) = verify(results / "small" / "other")
+        assert problem.startswith(f"{results / 'small' / 'other'}: has no context.parquet")
+        os.truncate(run / "ranks.parquet", 60)
+        (problem,) = verify(results / "small" / "toy")
+        assert str(run) in problem
+        (results / "small" / "suite.json").unlink()
+        assert verify(results / "small" / "toy") == [problem]
+
+    def test_weights_that_are_not_those_of_the_runs_are_reported(self, results: Path) -> None:
+        parts = {"family": "UniSRec", "epochs": 4}
+        key = digest(parts)
+        about = {"about": json.dumps({"key": key, "key_parts": parts})}
+        (results / "small" / "artefacts").mkdir()
+        path = results / "small" / "artefacts" / f"UniSRec-4-{key[:12]}.safetensors"
+        save_file({"weight": np.arange(8, dtype=np.float16)}, path, about)
+        assert verify(results) == []
+        info = make_pretraining(1.0).model_copy(
+            update={"key": key, "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        )
+        store_run(results, make_job("UniSRec_t"), GREATER, pretraining=info)
+        assert verify(results) == []
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+        for folder in (results, results / "small", path.parent):
+            (problem,) = verify(folder)
+            assert problem.startswith(f"{path}: not the weights that the runs")
+
+    def test_a_file_is_not_called_a_missing_folder(self, results: Path) -> None:
+        with pytest.raises(InputError, match="README.md: is a file; name the folder"):
+            verify(results / "README.md")
+        with pytest.raises(InputError, match="record.json: is a file; name the folder of its run"):
+            verify(list_runs(results, "small")[0] / "record.json")
 
     def test_a_folder_that_is_no_results_folder_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="no such folder"):

@@ -328,6 +328,8 @@ def test_the_cost_of_a_resumed_training_counts_what_came_before(
     monkeypatch.setattr(train_module, "CHECKPOINT_SECONDS", -1.0)
     checkpoint = tmp_path / "checkpoint.safetensors"
     for epochs in (2, 3):
-        done = train(build("SASRec"), SPLIT, Training(**SETTINGS | {"epochs": epochs}), 1, checkpoint=checkpoint)
+        done = train(
+            build("SASRec"), SPLIT, configure(Training, SETTINGS | {"epochs": epochs}, "test"), 1, checkpoint=checkpoint
+        )
     assert done.earlier.wall_seconds >= sum(e.train_seconds + e.rank_seconds for e in done.curve[:2])
     assert done.earlier.core_seconds > 0

@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmark.domain import Domain
 from benchmark.errors import InputError, at
-from benchmark.formats.interactions import Ties, check_texts, tie_key, time_order, to_sequences
-from benchmark.formats.lines import read_lines, write_lines
+from benchmark.formats.interactions import Ties, check_texts, is_time, tie_key, time_order, to_sequences
+from benchmark.formats.lines import read_lines, shown, write_lines
 from benchmark.formats.unisrec import one_field, one_line
 
 TEXT_COLUMNS = ("title", "text", "categories", "category", "brand", "description")
@@ -36,6 +36,8 @@ def read_atomic(
     refuses any other column.
     ties: order inside equal times of a user; by default SHA-256 of user, item and raw line.
     positions: ``timestamp`` only counts positions, so the domain gets no timestamps.
+
+    Users of one cluster belong together; a user whose cluster is blank belongs to nobody else.
 
     Users are in order of first appearance; items in the order of the item file, which is the catalogue: its items
     are candidates even where nobody took them. Raises InputError with file:line.
@@ -88,17 +90,18 @@ def _time(value: str, where: str) -> float:
         time = float(value)
     except ValueError:
         time = math.nan
-    if not math.isfinite(time):
-        raise InputError(f"{where}: the timestamp {value!r} is not a finite number; give seconds since 1970")
+    if not is_time(time):
+        raise InputError(f"{where}: the timestamp {shown(value)} is not a finite number of seconds since 1970")
     return time
 
 
 def _numbered(clusters: list[str]) -> np.ndarray | None:
-    """Cluster numbers in order of first appearance; None where the file names no clusters."""
+    """Cluster numbers in order of first appearance, each blank its own; None where the file names no clusters."""
     if not any(clusters):
         return None
-    numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters], np.int32)
+    numbers: dict[str | int, int] = {}
+    owners = (cluster or user for user, cluster in enumerate(clusters))
+    return np.array([numbers.setdefault(owner, len(numbers)) for owner in owners], np.int32)
 
 
 def _read_items(path: Path, text: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -17,6 +18,15 @@ Ties = Literal["hash", "line-order"]
 
 MIN_LENGTH = 3
 """Leave-one-out needs one interaction each for training, validation and test."""
+
+
+LATEST = 2**53
+"""Times in seconds stay below this: larger numbers are no times, and a float does not hold them exactly."""
+
+
+def is_time(seconds: float) -> bool:
+    """Whether a number can be a time in seconds since 1970."""
+    return math.isfinite(seconds) and abs(seconds) < LATEST
 
 
 def tie_key(user: str, item: str, line: str) -> int:

@@ -1,7 +1,9 @@
-"""Text files as numbered lines, plain or gzipped, with errors that say where."""
+"""Text and csv files as numbered lines, plain or gzipped, with errors that say where."""
 
 from __future__ import annotations
 
+import codecs
+import csv
 import gzip
 import os
 import zlib
@@ -23,20 +25,57 @@ def present(path: Path) -> Path | None:
     return next((variant for variant in variants(path) if variant.is_file()), None)
 
 
-def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
-    """Line number (from 1) and text of each line, without its end.
+def shown(value: object) -> str:
+    """A value as a message quotes it, cut to 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Line number (from 1) and text of each line of a UTF-8 file, without its end and without a byte order mark.
 
     Only a line feed ends a line: item texts may hold other characters that Python takes for line ends.
     Raises InputError for a file that is missing, truncated or of another encoding.
     """
+    for line, text in enumerate(_whole_lines(path), 1):
+        yield line, text.removesuffix("\n").removesuffix("\r")
+
+
+def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Number of the line on which each row of a UTF-8 csv file begins, and its fields; see `csv_rows`."""
+    return csv_rows(_whole_lines(path), path)
+
+
+def csv_rows(lines: Iterable[str], path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Number of the line on which each row begins, and its fields; blank lines are left out.
+
+    ``lines`` are those of ``path`` with their ends: a quoted field may go on over several of them. Raises InputError.
+    """
+    reader = csv.reader(lines, strict=True)
+    begins = 1
+    try:
+        for fields in reader:
+            if fields:
+                yield begins, fields
+            begins = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{at(path, begins)}: not a row of a csv file ({error})") from error
+
+
+def _whole_lines(path: Path) -> Iterator[str]:
+    """Each line with its end."""
     found = _found(path)
     line = 0
     try:
         with _open(found) as file:
             for line, raw in enumerate(file, 1):
-                yield line, raw.decode(encoding).removesuffix("\n").removesuffix("\r")
+                yield (raw.removeprefix(codecs.BOM_UTF8) if line == 1 else raw).decode()
     except UnicodeDecodeError as error:
-        raise InputError(f"{at(found, line)}: not {encoding} text; convert the file to {encoding}") from error
+        wide = line == 1 and error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        given = "utf-16" if wide else "latin1"
+        raise InputError(
+            f"{at(found, line)}: not UTF-8 text; convert the file, for example with `iconv -f {given} -t utf-8`"
+        ) from error
     except (EOFError, zlib.error, OSError) as error:
         raise InputError(f"{at(found, line + 1)}: cannot be read further ({error}); fetch the file again") from error
 

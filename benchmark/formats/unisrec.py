@@ -18,7 +18,7 @@ from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError, at
 from benchmark.files import sibling
 from benchmark.formats.interactions import check_texts
-from benchmark.formats.lines import read_lines, write_lines
+from benchmark.formats.lines import read_lines, shown, write_lines
 
 SUFFIXES = ("train.inter", "valid.inter", "test.inter", "text", "item2index", "user2index")
 MAX_HISTORY = 50
@@ -69,17 +69,23 @@ def _read_index(path: Path) -> tuple[str, ...]:
     """Raw ids in the order of their index."""
     ids: dict[int, str] = {}
     for line, text in read_lines(path):
-        raw, tab, index = text.rpartition("\t")
-        if not tab or not index.isdecimal():
-            raise InputError(f"{at(path, line)}: expected 'raw id<TAB>index', found {text[:60]!r}")
-        if int(index) in ids:
+        raw, tab, number = text.rpartition("\t")
+        index = _row_number(number) if tab else None
+        if index is None:
+            raise InputError(f"{at(path, line)}: expected 'raw id<TAB>index', found {shown(text)}")
+        if index in ids:
             raise InputError(f"{at(path, line)}: index {index} occurs twice; each id needs its own")
-        ids[int(index)] = raw
+        ids[index] = raw
     if sorted(ids) != list(range(len(ids))) or not ids:
         raise InputError(f"{path}: indices must be 0 to n-1 without gaps, found {len(ids)} of them")
     if len(set(ids.values())) != len(ids):
         raise InputError(f"{path}: a raw id occurs twice; each may have one index only")
     return tuple(ids[index] for index in range(len(ids)))
+
+
+def _row_number(text: str) -> int | None:
+    """The number of a row, None if the text is none; no file has so many rows that 18 digits would not do."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
 
 
 def _read_rows(path: Path, sizes: tuple[int, int]) -> Iterator[_Row]:
@@ -94,10 +100,14 @@ def _read_rows(path: Path, sizes: tuple[int, int]) -> Iterator[_Row]:
             raise InputError(f"{at(path, line)}: expected 3 columns separated by tabs, found {len(fields)}")
         history = fields[1].split(" ") if fields[1].strip() else []
         if not history:
-            raise InputError(f"{at(path, line)}: empty sequence (item_id_list) of user '{fields[0]}'; remove the row")
-        if not (fields[0].isdecimal() and fields[2].isdecimal() and all(map(str.isdecimal, history))):
-            raise InputError(f"{at(path, line)}: ids must be whole numbers (rows of the index files): {text[:60]!r}")
-        row = _Row(line, int(fields[0]), list(map(int, history)), int(fields[2]))
+            raise InputError(
+                f"{at(path, line)}: empty sequence (item_id_list) of user {shown(fields[0])}; remove the row"
+            )
+        user, item = _row_number(fields[0]), _row_number(fields[2])
+        known = [number for number in map(_row_number, history) if number is not None]
+        if user is None or item is None or len(known) < len(history):
+            raise InputError(f"{at(path, line)}: ids must be whole numbers (rows of the index files): {shown(text)}")
+        row = _Row(line, user, known, item)
         if row.user >= users:
             raise InputError(f"{at(path, line)}: user {row.user}, but the user2index file has only {users}")
         if max(row.item, *row.history) >= items:
@@ -158,7 +168,7 @@ def _read_texts(path: Path, item_ids: tuple[str, ...]) -> tuple[str, ...]:
             continue
         raw, tab, content = text.partition("\t")
         if not tab:
-            raise InputError(f"{at(path, line)}: expected 'item id<TAB>text', found {text[:60]!r}")
+            raise InputError(f"{at(path, line)}: expected 'item id<TAB>text', found {shown(text)}")
         row = row_of.get(raw)
         if row is None:
             raise InputError(f"{at(path, line)}: item '{raw}' is not in the item2index file")
@@ -215,9 +225,12 @@ def one_field(raw: str) -> str:
 def read_features(path: Path, n_items: int, width: int | None = None) -> NDArray[np.float32]:
     """Item features as ``.feat1CLS`` has them (headless little-endian float32, row = item), float32 [n_items, width].
 
-    Raises InputError if the size is not ``n_items`` whole rows (of ``width`` numbers, where given) or a number is
-    not finite.
+    The file does not say how wide it is. Without ``width`` any number of bytes that ``n_items`` rows share evenly is
+    taken, which those of another domain may do: give it where it is known. Raises InputError if the size does not fit
+    or a number is not finite.
     """
+    if not n_items:
+        raise InputError(f"{path}: features of no items; give the domain they belong to")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,15 @@ from numpy.typing import NDArray
 from benchmark.domain import Domain
 from benchmark.errors import InputError, at
 from benchmark.formats.interactions import tie_key, time_order, to_sequences
-from benchmark.formats.lines import read_lines
+from benchmark.formats.lines import read_lines, shown
 from benchmark.prepare.kcore import core_rows
 
 CORE = 5
 MAX_FIELD = 2000
 """A cleaned field of this many characters or more counts as empty."""
 TEXT_FIELDS = ("title", "category", "brand")
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+"""JSON may escape one half of a surrogate pair alone, which no encoding can write."""
 SCHEMA = {
     "item": pa.dictionary(pa.int32(), pa.string()),
     "user": pa.dictionary(pa.int32(), pa.string()),
@@ -107,7 +110,7 @@ def _bad_line(path: Path) -> InputError | None:
     for line, text in read_lines(path):
         if not _is_rating(text.split(",")):
             return InputError(
-                f"{at(path, line)}: expected 'item,user,rating,time', found {text[:80]!r}; fetch the file again"
+                f"{at(path, line)}: expected 'item,user,rating,time', found {shown(text)}; fetch the file again"
             )
     return None
 
@@ -149,8 +152,13 @@ def _read_metadata(path: Path, wanted: set[str]) -> dict[str, tuple[str, tuple[s
         if not isinstance(raw, str):
             raise InputError(f"{where}: no 'asin'; expected one product as JSON a line")
         if raw in wanted and raw not in about:
-            fields = [clean(product[field]) for field in TEXT_FIELDS if field in product]
-            about[raw] = " ".join(fields), _taxonomy(product)
+            text = " ".join(clean(product[field]) for field in TEXT_FIELDS if field in product)
+            taxonomy = _taxonomy(product)
+            if any(map(LONE_SURROGATE.search, (text, *taxonomy))):
+                raise InputError(
+                    f"{where}: half of a character (a lone surrogate) in the text; correct or remove the line"
+                )
+            about[raw] = text, taxonomy
     return about
 
 
@@ -159,7 +167,7 @@ def _products(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         where = at(path, line)
         try:
             product = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{where}: not JSON ({error}); fetch the file again") from error
         if not isinstance(product, dict):
             raise InputError(f"{where}: expected one product as a JSON object a line")

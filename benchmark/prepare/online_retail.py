@@ -8,9 +8,9 @@ codes and guests stay, as they do there.
 
 from __future__ import annotations
 
-import csv
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
@@ -22,7 +22,7 @@ import numpy as np
 from benchmark.domain import Domain
 from benchmark.errors import InputError, at
 from benchmark.formats.interactions import Ties, tie_key, time_order, to_sequences
-from benchmark.formats.lines import read_bytes
+from benchmark.formats.lines import csv_rows, read_bytes, shown
 from benchmark.prepare.kcore import core_rows
 
 COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "CustomerID")
@@ -108,26 +108,25 @@ def _csv_lines(path: Path) -> Iterator[tuple[int, list[Any]]]:
     except UnicodeDecodeError:
         # The file is distributed both in Latin-1 and re-encoded; its pound signs are not valid UTF-8 in the former.
         text = content.decode("latin-1")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        for fields in reader:
-            yield reader.line_num, fields
-    except csv.Error as error:
-        raise InputError(f"{at(path, reader.line_num)}: not a line of a csv file ({error})") from error
+    return csv_rows(io.StringIO(text, newline=""), path)
 
 
 def _xlsx_lines(path: Path) -> Iterator[tuple[int, list[Any]]]:
     # Reading a workbook is rare and the library slow to import.
     import openpyxl
 
+    # XML that is not well-formed is a SyntaxError to its parser.
+    broken = (OSError, LookupError, TypeError, ValueError, SyntaxError, EOFError, zipfile.BadZipFile, zlib.error)
+    line = 0
     try:
         workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not an xlsx workbook ({error}); fetch it again") from error
-    sheet = workbook.worksheets[0]
-    for line, fields in enumerate(sheet.iter_rows(values_only=True), 1):
-        yield line, [_cell(field) for field in fields]
-    workbook.close()
+        # The rows of a sheet are parsed as they are asked for, so a broken one shows up only then.
+        for line, fields in enumerate(workbook.worksheets[0].iter_rows(values_only=True), 1):
+            yield line, [_cell(field) for field in fields]
+        workbook.close()
+    except broken as error:
+        where = at(path, line + 1) if line else path
+        raise InputError(f"{where}: not an xlsx workbook ({error}); fetch it again") from error
 
 
 def _cell(value: Any) -> Any:
@@ -142,7 +141,7 @@ def _quantity(value: str, where: str) -> int:
     try:
         return int(value)
     except ValueError:
-        raise InputError(f"{where}: the quantity {value!r} is not a whole number") from None
+        raise InputError(f"{where}: the quantity {shown(value)} is not a whole number") from None
 
 
 @cache
@@ -166,5 +165,7 @@ def _seconds(value: str | datetime, where: str) -> int:
         return round(value.replace(tzinfo=UTC).timestamp())
     seconds = _parsed(value)
     if seconds is None:
-        raise InputError(f"{where}: the date {value!r} is neither YYYY-MM-DD HH:MM:SS nor month/day/year hour:minute")
+        raise InputError(
+            f"{where}: the date {shown(value)} is neither YYYY-MM-DD HH:MM:SS nor month/day/year hour:minute"
+        )
     return seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,30 @@ def prepare(card: Card, *, data: Sequence[Path] = (), cache: Path, allow_mismatc
     A prepared domain is kept below ``cache/domains`` and used again until the card's recipe or the raw files change;
     where no raw files are found any more, it still is. Raises InputError if there is nothing to prepare from, the
     files are broken, or the outcome is not what the card expects; with ``allow_mismatch`` the last is only noted.
+    What is refused is not kept: a good domain that was prepared before stays.
     """
+
+    def accept(found: Prepared) -> bool:
+        if found.mismatches and not allow_mismatch:
+            raise InputError(
+                f"{card.name}: not what {card.file} expects: {'; '.join(found.mismatches)}; get the files again from "
+                f"{card.source}, or use --allow-mismatch to run it as a custom domain beside no printed numbers"
+            )
+        return True
+
+    return _prepare(card, data, cache, accept)
+
+
+def examine(card: Card, *, data: Sequence[Path] = (), cache: Path) -> Prepared:
+    """The domain that `prepare` gives, with what differs from the card; one that differs is not kept.
+
+    Raises as `prepare`, and `benchmark.domain.Damaged` where the prepared domain is not what was saved.
+    """
+    return _prepare(card, data, cache, lambda found: not found.custom)
+
+
+def _prepare(card: Card, data: Sequence[Path], cache: Path, accept: Callable[[Prepared], bool]) -> Prepared:
+    """A domain; newly read, it is kept if ``accept`` says so, which may raise instead."""
     for folder in data:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such data folder")
@@ -77,24 +100,23 @@ def prepare(card: Card, *, data: Sequence[Path] = (), cache: Path, allow_mismatc
     home.parent.mkdir(parents=True, exist_ok=True)
     # Shards started together share a cache.
     with FileLock(home.with_name(f".{card.name}.lock")):
-        domain, given, files = _obtain(card, data, cache)
-    mismatches = tuple(_mismatches(domain, given.expect))
-    if mismatches:
-        mismatches += tuple(_changed_files(given, files))
-    if mismatches and not allow_mismatch:
-        raise InputError(
-            f"{card.name}: not what {card.file} expects: {'; '.join(mismatches)}; get the files again from "
-            f"{card.source}, or use --allow-mismatch to run it as a custom domain beside no printed numbers"
+        domain, given, files, key = _obtain(card, data, cache)
+        mismatches = tuple(_mismatches(domain, given.expect))
+        if mismatches:
+            mismatches += tuple(_changed_files(given, files))
+        found = Prepared(
+            domain=domain,
+            card=card,
+            split=given.split,
+            mismatches=mismatches,
+            warnings=tuple(text_warnings(domain)),
         )
-    if card.role != "source":
-        check_lengths(domain, card.name)
-    return Prepared(
-        domain=domain,
-        card=card,
-        split=given.split,
-        mismatches=mismatches,
-        warnings=tuple(text_warnings(domain)),
-    )
+        accepted = accept(found)
+        if card.role != "source":
+            check_lengths(domain, card.name)
+        if key is not None and accepted:
+            remember(domain, home, key)
+    return found
 
 
 def remember(domain: Domain, home: Path, key: Mapping[str, Any]) -> None:
@@ -138,8 +160,11 @@ def _saved_key(home: Path) -> dict[str, Any] | None:
         return None
 
 
-def _obtain(card: Card, data: Sequence[Path], cache: Path) -> tuple[Domain, Input, Mapping[str, Path]]:
-    """The domain, the input it is from, and the raw files of that (none where these are gone)."""
+def _obtain(
+    card: Card, data: Sequence[Path], cache: Path
+) -> tuple[Domain, Input, Mapping[str, Path], Mapping[str, Any] | None]:
+    """The domain, the input it is from, the raw files of that (none where these are gone), and the key to keep it by
+    (None where it is kept already)."""
     home = domain_folder(card, cache)
     saved = _saved_key(home)
     for given in card.inputs:
@@ -148,13 +173,11 @@ def _obtain(card: Card, data: Sequence[Path], cache: Path) -> tuple[Domain, Inpu
             continue
         key = key_of(given, files)
         if saved == key:
-            return Domain.load(home), given, files
-        domain = _read(card, given, files)
-        remember(domain, home, key)
-        return domain, given, files
+            return Domain.load(home), given, files, None
+        return _read(card, given, files), given, files, key
     for given in card.inputs:
         if saved and saved.get("recipe") == _recipe(given):
-            return Domain.load(home), given, {}
+            return Domain.load(home), given, {}, None
     raise InputError(_nothing_found(card, data, cache))
 
 

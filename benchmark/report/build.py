@@ -198,10 +198,12 @@ def user_means(group: Sequence[Outcome], metric: str) -> NDArray[np.float64]:
 
 def _one_run_a_seed(group: Sequence[Outcome]) -> None:
     """Raise IncompatibleRuns where a job was run twice under different keys: they would count as two seeds."""
-    seen: dict[int, Record] = {}
+    seen: dict[tuple[int, int | None], Record] = {}
     for outcome in group:
         record = outcome.record
-        other = seen.setdefault(record.job.seed, record)
+        pretraining = record.job.pretraining
+        # The same seed on weights of another pre-training is another run.
+        other = seen.setdefault((record.job.seed, pretraining.seed if pretraining else None), record)
         if other is not record:
             raise IncompatibleRuns(
                 f"the runs {other.key[:12]} and {record.key[:12]} of {record.job.method} on {record.job.target} are of "
