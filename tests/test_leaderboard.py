@@ -98,7 +98,7 @@ class TestNumbers:
             cost = {"core_seconds": 1.0, "peak_memory_mb": 100.0 * seconds, "device": "cpu", "threads": 2}
             store_run(results, make_job(seed=seed), FIRST, cost={"wall_seconds": seconds} | cost)
         found = row(results, "SASRec")
-        assert (found.wall_seconds, found.peak_memory_mb) == (4.0, 600.0)
+        assert (found.wall_seconds, found.core_seconds, found.peak_memory_mb) == (4.0, 1.0, 600.0)
         assert (found.epochs, found.best_epoch, found.pretraining_seconds) == (3.0, 2.0, None)
 
     def test_pre_training_is_shared_by_the_runs_that_use_it(self, results: Path) -> None:

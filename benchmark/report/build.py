@@ -269,6 +269,7 @@ def _row(
         cells=cells,
         versus=None,
         wall_seconds=fmean(record.cost.wall_seconds for record in records),
+        core_seconds=fmean(record.cost.core_seconds for record in records),
         pretraining_seconds=fmean(pretraining) if pretraining else None,
         peak_memory_mb=max(record.cost.peak_memory_mb for record in records),
         parameters_trained=first.parameters.trained if first.parameters else None,

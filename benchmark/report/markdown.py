@@ -103,13 +103,22 @@ def _cost(table: Table) -> str:
             [
                 _plain(row.label),
                 wording.seconds(row.wall_seconds),
+                wording.seconds(row.core_seconds),
                 wording.seconds(row.pretraining_seconds),
                 f"{row.peak_memory_mb:,.0f}",
                 wording.NOTHING if trained is None or total is None else f"{trained:,} of {total:,}",
                 wording.NOTHING if row.epochs is None else " / ".join(epochs),
             ]
         )
-    headers = ["method", "s / seed", "+ pre-training s", "peak MB", "trained parameters", "epochs run / best"]
+    headers = [
+        "method",
+        "s / seed",
+        "core s / seed",
+        "+ pre-training s",
+        "peak MB",
+        "trained parameters",
+        "epochs run / best",
+    ]
     return _grid(headers, lines)
 
 

@@ -46,6 +46,8 @@ class Row:
     """Difference to the reference in NDCG@10 over users, each averaged over seeds; None where it is not compared."""
     wall_seconds: float
     """Mean over seeds, without pre-training."""
+    core_seconds: float
+    """Processor time of the same: on a busy machine the honest one."""
     pretraining_seconds: float | None
     """Mean over seeds of the run's share: the artefact's wall time divided by the runs of the report that use it."""
     peak_memory_mb: float
