@@ -13,40 +13,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.batches import Batch
-from benchmark.layers import SequenceEncoder, check_sizes, initialise
+from benchmark.layers import SequenceEncoder, Sizes, initialise
 from benchmark.method import Material, Method, Model, check_ranges
 from benchmark.softmax import linear_cross_entropy
-
-
-@dataclass(frozen=True, kw_only=True)
-class SASRecConfig:
-    width: int = 300
-    """Width of item vectors and hidden states."""
-    layers: int = 2
-    heads: int = 2
-    inner: int = 256
-    """Width inside the feed-forward layers."""
-    dropout: float = 0.5
-    attention_dropout: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_sizes(self)
 
 
 class SASRec(Model):
     """s = Transformer(e_i + p); the score of an item is its dot product with s, from one tied table."""
 
-    def __init__(self, config: SASRecConfig, material: Material) -> None:
+    def __init__(self, config: Sizes, material: Material) -> None:
         super().__init__()
         self.item_table = nn.Embedding(material.n_items, config.width)
-        self.encoder = SequenceEncoder(
-            width=config.width,
-            layers=config.layers,
-            heads=config.heads,
-            inner=config.inner,
-            dropout=config.dropout,
-            attention_dropout=config.attention_dropout,
-        )
+        self.encoder = SequenceEncoder(config)
         self.apply(initialise)
 
     def items(self) -> Tensor:
@@ -61,7 +39,7 @@ class SASRec(Model):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CosineConfig(SASRecConfig):
+class CosineConfig(Sizes):
     temperature: float = 0.07
     """UniSRec's."""
 
@@ -100,7 +78,7 @@ METHODS = (
         role="paper",
         version=1,
         paper="Kang & McAuley, ICDM 2018, arXiv:1808.09781",
-        config=SASRecConfig,
+        config=Sizes,
         build=SASRec,
     ),
     Method(

@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.sasrec import SASRecConfig
 from benchmark.batches import Batch
 from benchmark.errors import InputError
-from benchmark.layers import SequenceEncoder, initialise
+from benchmark.layers import SequenceEncoder, Sizes, initialise
 from benchmark.method import Material, Method, Model
 from benchmark.softmax import linear_cross_entropy
 
@@ -23,19 +22,12 @@ class SASRecText(Model):
 
     text_NF: Tensor
 
-    def __init__(self, config: SASRecConfig, material: Material) -> None:
+    def __init__(self, config: Sizes, material: Material) -> None:
         super().__init__()
         if material.text is None:
             raise InputError("SASRec_text reads item texts and got none")
         self.project = nn.Linear(material.text.shape[1], config.width)
-        self.encoder = SequenceEncoder(
-            width=config.width,
-            layers=config.layers,
-            heads=config.heads,
-            inner=config.inner,
-            dropout=config.dropout,
-            attention_dropout=config.attention_dropout,
-        )
+        self.encoder = SequenceEncoder(config)
         self.apply(initialise)
         self.register_buffer("text_NF", torch.from_numpy(material.text), persistent=False)
 
@@ -57,7 +49,7 @@ METHODS = (
         role="control",
         version=1,
         paper="Hou et al., WWW 2023, arXiv:2210.12316, table 2",
-        config=SASRecConfig,
+        config=Sizes,
         build=SASRecText,
         needs=frozenset({"text"}),
         note="frozen text vectors through one linear layer",

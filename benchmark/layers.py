@@ -9,8 +9,8 @@ Legend: B rows, L tokens a row, D width, H heads, K width of a head, T asked pos
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -62,12 +62,24 @@ MAX_DROPOUT = 255 / 256 - 1 / 512
 """Beyond it nothing would be kept."""
 
 
-def check_sizes(config: Any) -> None:
-    """Raise ValueError where a configuration's sizes make no Transformer."""
-    check_ranges(config, width=(1, inf), layers=(1, inf), heads=(1, inf), inner=(1, inf))
-    check_ranges(config, dropout=(0, MAX_DROPOUT), attention_dropout=(0, MAX_DROPOUT))
-    if config.width % config.heads:
-        raise ValueError(f"width {config.width} is not divisible by {config.heads} heads")
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Sizes of the Transformer; the defaults are UniSRec's, which its baselines share."""
+
+    width: int = 300
+    """Width of item vectors and hidden states."""
+    layers: int = 2
+    heads: int = 2
+    inner: int = 256
+    """Width inside the feed-forward layers."""
+    dropout: float = 0.5
+    attention_dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_ranges(self, width=(1, inf), layers=(1, inf), heads=(1, inf), inner=(1, inf))
+        check_ranges(self, dropout=(0, MAX_DROPOUT), attention_dropout=(0, MAX_DROPOUT))
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not divisible by {self.heads} heads")
 
 
 def visible(batch: Batch, *, causal: bool = True) -> Tensor:
@@ -82,14 +94,12 @@ def visible(batch: Batch, *, causal: bool = True) -> Tensor:
 class SelfAttention(nn.Module):
     """Multi-head self-attention with dropout on its weights; returns the mixed values before residual and norm."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        if width % heads:
-            raise ValueError(f"width {width} is not divisible by {heads} heads")
-        self.heads = heads
+        self.heads = sizes.heads
         # three products rather than one of thrice the width: as fast, and nothing to cut apart and join again
-        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
-        self.dropout = Dropout(dropout)
+        self.query, self.key, self.value = (nn.Linear(sizes.width, sizes.width) for _ in range(3))
+        self.dropout = Dropout(sizes.attention_dropout)
 
     def forward(self, x_BLD: Tensor, visible_B1LL: Tensor) -> Tensor:
         b, length, width = x_BLD.shape
@@ -106,15 +116,16 @@ class SelfAttention(nn.Module):
 class Block(nn.Module):
     """Attention and feed-forward, each followed by dropout, residual and layer norm (post-norm)."""
 
-    def __init__(self, width: int, heads: int, inner: int, dropout: float, attention_dropout: float) -> None:
+    def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        self.attention = SelfAttention(width, heads, attention_dropout)
+        width = sizes.width
+        self.attention = SelfAttention(sizes)
         self.project = nn.Linear(width, width)
         self.attention_norm = nn.LayerNorm(width, eps=EPSILON)
-        self.expand = nn.Linear(width, inner)
-        self.contract = nn.Linear(inner, width)
+        self.expand = nn.Linear(width, sizes.inner)
+        self.contract = nn.Linear(sizes.inner, width)
         self.feed_forward_norm = nn.LayerNorm(width, eps=EPSILON)
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(sizes.dropout)
 
     def forward(self, x_BLD: Tensor, visible_B1LL: Tensor, at_T: Tensor | None = None) -> Tensor:
         """States of all positions [B, L, D], or of the asked ones only [T, D]."""
@@ -128,14 +139,12 @@ class Block(nn.Module):
 class SequenceEncoder(nn.Module):
     """Positions, input norm and a stack of blocks: from item vectors to the state at each asked position."""
 
-    def __init__(
-        self, *, width: int, layers: int, heads: int, inner: int, dropout: float, attention_dropout: float
-    ) -> None:
+    def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        self.positions = nn.Embedding(MAX_LENGTH, width)
-        self.input_norm = nn.LayerNorm(width, eps=EPSILON)
-        self.dropout = Dropout(dropout)
-        self.blocks = nn.ModuleList(Block(width, heads, inner, dropout, attention_dropout) for _ in range(layers))
+        self.positions = nn.Embedding(MAX_LENGTH, sizes.width)
+        self.input_norm = nn.LayerNorm(sizes.width, eps=EPSILON)
+        self.dropout = Dropout(sizes.dropout)
+        self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes.layers))
 
     def forward(self, x_BLD: Tensor, batch: Batch, *, causal: bool = True) -> Tensor:
         """Sequence vectors s at ``batch.at_T``, [T, D]."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmark.batches import MAX_LENGTH, Batch, history_windows, pack, training_windows
 from benchmark.domain import Sequences
-from benchmark.layers import Dropout, SequenceEncoder, visible
+from benchmark.layers import Dropout, SequenceEncoder, Sizes, visible
 
 torch.set_num_threads(1)
 
@@ -68,7 +68,7 @@ def test_a_probability_must_leave_something(p: float) -> None:
 def encoder(**changes: float) -> SequenceEncoder:
     torch.manual_seed(2)
     sizes = {"width": WIDTH, "layers": 2, "heads": 2, "inner": 24, "dropout": 0.3, "attention_dropout": 0.3}
-    return SequenceEncoder(**(sizes | changes)).eval()  # type: ignore[arg-type]
+    return SequenceEncoder(Sizes(**(sizes | changes))).eval()  # type: ignore[arg-type]
 
 
 def test_heads_must_share_the_width_evenly() -> None:

@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines.sasrec import SASRec, SASRecConfig
+from baselines.sasrec import SASRec
 from benchmark import testing
 from benchmark.batches import Batch
 from benchmark.domain import Sequences
+from benchmark.layers import Sizes
 from benchmark.method import Material, Method, NoConfig, registry
 from benchmark.testing import CHECKS, Subject
 
@@ -75,7 +76,7 @@ class ScoresNaN(LooksBeyondTheLimit):
 
 
 class OverwritesTexts(SASRec):
-    def __init__(self, config: SASRecConfig, material: Material) -> None:
+    def __init__(self, config: Sizes, material: Material) -> None:
         super().__init__(config, material)
         assert material.text is not None
         self.text_NF = torch.from_numpy(material.text)
@@ -99,7 +100,7 @@ class KeepsStateAside(SASRec):
 
 
 class ForgetsALayer(SASRec):
-    def __init__(self, config: SASRecConfig, material: Material) -> None:
+    def __init__(self, config: Sizes, material: Material) -> None:
         super().__init__(config, material)
         self.unused = nn.Linear(3, 3)
 

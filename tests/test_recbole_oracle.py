@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from baselines.sasrec import SASRec, SASRecConfig
+from baselines.sasrec import SASRec
 from benchmark.domain import Sequences
 from benchmark.errors import InputError
+from benchmark.layers import Sizes
 from benchmark.method import Material
 from benchmark.metrics import METRICS, per_user
 from benchmark.rank import rank
@@ -67,7 +68,7 @@ def test_metrics_are_those_of_recboles_evaluator() -> None:
         assert found == pytest.approx(expected[f"{NAMES[name]}@{k}"], abs=1e-6), metric
 
 
-class Sizes:
+class Catalogue:
     """As much of a RecBole dataset as a model asks for."""
 
     def __init__(self, n_items: int) -> None:
@@ -77,7 +78,7 @@ class Sizes:
         return self.n_items
 
 
-def recboles_sasrec(sizes: SASRecConfig, n_items: int) -> Any:
+def recboles_sasrec(sizes: Sizes, n_items: int) -> Any:
     """RecBole's SASRec, with a padding item before the others."""
     config: Mapping[str, Any] = {
         "USER_ID_FIELD": "user_id",
@@ -98,7 +99,7 @@ def recboles_sasrec(sizes: SASRecConfig, n_items: int) -> Any:
         "initializer_range": 0.02,
         "loss_type": "CE",
     }
-    return load("recbole.model.sequential_recommender.sasrec").SASRec(config, Sizes(n_items + 1))
+    return load("recbole.model.sequential_recommender.sasrec").SASRec(config, Catalogue(n_items + 1))
 
 
 def copy_weights(ours: SASRec, theirs: Any) -> None:
@@ -125,7 +126,7 @@ def copy_weights(ours: SASRec, theirs: Any) -> None:
 @needs_recbole
 @torch.no_grad()
 def test_sasrec_scores_as_recboles_with_the_same_weights() -> None:
-    n_items, sizes = 120, SASRecConfig(width=64)
+    n_items, sizes = 120, Sizes(width=64)
     rng = np.random.default_rng(2)
     lengths = (1, 2, 5, 17, 49, 50, 50, 3, 30)
     histories = Sequences.of([rng.integers(0, n_items, length).astype(np.int32) for length in lengths])

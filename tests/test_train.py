@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines.sasrec import SASRec, SASRecConfig
+from baselines.sasrec import SASRec
 from benchmark import train as train_module
 from benchmark.batches import PADDING, Batch
 from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError
+from benchmark.layers import Sizes
 from benchmark.method import Material, Model, configure, registry
 from benchmark.rank import NotFinite, rank
 from benchmark.splits import HeldOut, Split, leave_one_out
@@ -125,7 +126,7 @@ def test_without_epochs_the_model_stays_as_it_was() -> None:
 class Spy(SASRec):
     """Notes every item it is shown, in training and in ranking."""
 
-    def __init__(self, config: SASRecConfig, material: Material) -> None:
+    def __init__(self, config: Sizes, material: Material) -> None:
         super().__init__(config, material)
         self.learnt_from: set[int] = set()
         self.ranked_after: list[list[int]] = []
@@ -149,7 +150,7 @@ def test_the_loop_never_shows_what_is_held_out() -> None:
     items = tuple(map(str, range(90)))
     domain = Domain(name="spied", sequences=Sequences.of(rows), item_ids=items, user_ids=items[:30], texts=items)
     split = leave_one_out(domain)
-    spy = Spy(SASRecConfig(width=8, inner=8), Material(n_items=90, train=split.train))
+    spy = Spy(Sizes(width=8, inner=8), Material(n_items=90, train=split.train))
     train(spy, split, Training(epochs=2, batch_targets=100, precision="float32"), 0)
     assert spy.learnt_from == {item for row in rows if len(row) > 3 for item in row[:-2]}
     histories = sorted(row[:-2][-50:] for row in rows)

@@ -16,25 +16,19 @@ from torch import Tensor, nn
 
 from benchmark.batches import Batch
 from benchmark.errors import InputError
-from benchmark.layers import MAX_DROPOUT, SequenceEncoder, check_sizes, initialise
+from benchmark.layers import MAX_DROPOUT, SequenceEncoder, Sizes, initialise
 from benchmark.method import Material, Model, check_ranges
 from benchmark.softmax import linear_cross_entropy
 from unisrec.adaptor import Adaptor
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextEncoderConfig:
+class TextEncoderConfig(Sizes):
     """Sizes that pre-training and fine-tuning share.
 
     Where paper and released code differ, the default is the paper's formula; the released value stands beside it.
     """
 
-    width: int = 300
-    layers: int = 2
-    heads: int = 2
-    inner: int = 256
-    dropout: float = 0.5
-    attention_dropout: float = 0.5
     experts: int = 8
     adaptor_dropout: float = 0.0
     """Dropout on text vectors before whitening; released: 0.2, not in the paper's equation 2."""
@@ -43,7 +37,7 @@ class TextEncoderConfig:
     temperature: float = 0.07
 
     def __post_init__(self) -> None:
-        check_sizes(self)
+        super().__post_init__()
         check_ranges(self, experts=(1, inf), adaptor_dropout=(0, MAX_DROPOUT), gate_noise_floor=(0, inf))
         check_ranges(self, temperature=(1e-6, inf))
 
@@ -63,14 +57,7 @@ class TextEncoder(nn.Module):
         self.adaptor = Adaptor(
             text_width, config.width, config.experts, config.adaptor_dropout, config.gate_noise_floor
         )
-        self.encoder = SequenceEncoder(
-            width=config.width,
-            layers=config.layers,
-            heads=config.heads,
-            inner=config.inner,
-            dropout=config.dropout,
-            attention_dropout=config.attention_dropout,
-        )
+        self.encoder = SequenceEncoder(config)
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Take an artefact's weights; raises InputError where they were made with other sizes."""
