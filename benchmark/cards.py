@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -54,7 +55,7 @@ class IdSpace(_Strict):
     items: str | None = None
 
 
-class _Input(_Strict):
+class _Input(_Strict, ABC):
     """One way to get a domain."""
 
     split: Split
@@ -66,9 +67,9 @@ class _Input(_Strict):
     sha256: dict[str, Sha256] = {}
     """Hash of uncompressed raw files by the key of `paths`, where known."""
 
+    @abstractmethod
     def paths(self) -> Mapping[str, str]:
         """Relative path of each file, by a key."""
-        raise NotImplementedError
 
 
 class UnisrecFiles(_Strict):
