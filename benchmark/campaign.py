@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark import pretrain, store, transfer
+from benchmark import features, pretrain, store, transfer
 from benchmark.cards import Cards, load_cards
 from benchmark.encode import provenance
-from benchmark.encoders import EncoderSpec
+from benchmark.encoders import FEATURES, EncoderSpec
 from benchmark.errors import InputError
 from benchmark.execute import Failed, default_workers, execute, facts_key, label
 from benchmark.forecast import Forecast, Size, in_words
@@ -82,8 +82,8 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
         return []
     for warning in dict.fromkeys(warning for fact in facts.values() for warning in fact.warnings):
         say(f"warning: {warning}")
-    _write_surroundings(suite, tasks, prepared, place)
     _encode(todo, prepared, place)
+    _write_surroundings(suite, tasks, prepared, place)
     default = 1 if device.type == "cuda" else default_workers()
     workers = min(campaign.workers or default, max(len(todo), 1))
     try:
@@ -150,7 +150,8 @@ def _prepare(jobs: Sequence[Job], cards: Cards, campaign: Campaign, say: Callabl
 def _tasks(jobs: Sequence[Job], prepared: Mapping[str, Prepared], device: torch.device) -> list[Task]:
     fingerprints = {name: each.domain.fingerprint for name, each in prepared.items()}
     encoders: dict[str, Mapping[str, Any]] = {
-        name: provenance(EncoderSpec.parse(name)) for name in {job.encoder for job in jobs if job.encoder}
+        name: features.provenance(name) if name.startswith(FEATURES) else provenance(EncoderSpec.parse(name))
+        for name in {job.encoder for job in jobs if job.encoder}
     }
     precision = resolve_precision("auto", device)
     tasks = [task_of(job, fingerprints, encoders, precision) for job in jobs]

@@ -123,7 +123,8 @@ def _sha256_of_texts(texts: Sequence[str]) -> str:
     return state.hexdigest()
 
 
-def _sha256_of_matrix(matrix: NDArray[np.float32]) -> str:
+def sha256_of_matrix(matrix: NDArray[np.float32]) -> str:
+    """SHA-256 (hex) of a matrix as raw little-endian rows."""
     return hashlib.sha256(np.ascontiguousarray(matrix, "<f4").data).hexdigest()
 
 
@@ -134,14 +135,14 @@ def _read(path: Path, about: dict[str, Any], n_texts: int) -> Encoded | None:
         matrix = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
-    if matrix.dtype != np.float32 or matrix.ndim != 2 or len(matrix) != n_texts or _sha256_of_matrix(matrix) != sha256:
+    if matrix.dtype != np.float32 or matrix.ndim != 2 or len(matrix) != n_texts or sha256_of_matrix(matrix) != sha256:
         return None
     return Encoded(matrix=matrix, provenance=about, sha256=sha256)
 
 
 def _write(path: Path, about: dict[str, Any], matrix: NDArray[np.float32]) -> Encoded:
     path.parent.mkdir(parents=True, exist_ok=True)
-    sha256 = _sha256_of_matrix(matrix)
+    sha256 = sha256_of_matrix(matrix)
     note = json.dumps({"sha256": sha256, "shape": matrix.shape, "provenance": about}, indent=1)
     with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
         np.save(Path(folder, "matrix.npy"), matrix, allow_pickle=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from benchmark.errors import InputError, unknown
@@ -82,3 +83,14 @@ ABOUT: Mapping[str, str] = {
     "minilm": f"{MINILM}, mean pooling, 256 pieces; taken from the package {MINILM_PACKAGE} where installed",
 }
 """One line about each built-in encoder."""
+
+FEATURES = "features:"
+"""Prefix of a folder of vectors that were made elsewhere, see `benchmark.features`."""
+
+
+def public_name(encoder: str) -> str:
+    """An encoder's name as records carry it: of a local folder the last part only."""
+    name, comma, options = encoder.partition(",")
+    prefix = FEATURES if name.startswith(FEATURES) else ""
+    folder = Path(name.removeprefix(prefix))
+    return f"{prefix}{folder.name}{comma}{options}" if prefix or folder.is_dir() else encoder

@@ -151,7 +151,7 @@ def execute(
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:
             file.writelines(traceback.format_exception(error))
-        store.write_failure(place.results, task.job, task.key, reason)
+        store.write_failure(place.results, task.job.published(), task.key, reason)
         failed.append(Failed(task=task, reason=reason, log=log))
         say(f"{label(task)}: FAILED: {reason} (log: {log})")
 

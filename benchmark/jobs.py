@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from benchmark.encoders import public_name
 
 PROTOCOL = 1
 """Raised when anything that methods share (splits, batches, layers, the loop, ranking) changes what runs store."""
@@ -59,3 +61,10 @@ class Job:
 
     def as_dict(self) -> dict[str, Any]:
         return json.loads(json.dumps(asdict(self)))
+
+    def published(self) -> Job:
+        """The job as it is stored: without the paths of this machine that an encoder's name may hold."""
+        if self.encoder is None:
+            return self
+        spec = self.pretraining and replace(self.pretraining, encoder=public_name(self.pretraining.encoder))
+        return replace(self, encoder=public_name(self.encoder), pretraining=spec)

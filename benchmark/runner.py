@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark import pretrain, store
+from benchmark import features, pretrain, store
 from benchmark.domain import Domain
 from benchmark.encode import Encoded, drop_words, encode
+from benchmark.encoders import FEATURES
 from benchmark.errors import InputError
 from benchmark.jobs import derive_seed
 from benchmark.machine import commit, peak_memory_mb, reset_peak_memory, versions
@@ -92,6 +93,8 @@ def _domain(cache: Path, name: str, fingerprint: str) -> Domain:
 
 def encoded(cache: Path, domain: Domain, encoder: str, *, noise: float = 0.0, progress: bool = False) -> Encoded:
     """A domain's encoded texts, or those of a copy without a share of their words, from the cache if they are there."""
+    if encoder.startswith(FEATURES):
+        return features.read(encoder, domain, noisy=noise > 0)
     texts, label = domain.texts, domain.name
     if noise:
         texts = drop_words(texts, noise, derive_seed("noisy copy", domain.fingerprint))
@@ -203,7 +206,7 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
     record = Record(
         key=task.key,
         key_parts=dict(task.parts),
-        job=job,
+        job=job.published(),
         method=MethodInfo(
             name=method.name,
             family=method.family,
