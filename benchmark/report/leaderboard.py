@@ -19,12 +19,13 @@ from benchmark.report.tables import Leaderboard
 
 
 def write_report(suite: str, results: Path, out: Path) -> Path:
-    """Write ``README.md``, ``leaderboard.json`` and ``leaderboard.csv`` to ``out/<suite>``; returns the first.
+    """Build the leaderboard of a suite and write it; raises as `build` does, before anything is written."""
+    return write_board(build(suite, results), out)
 
-    Raises as `benchmark.report.build.build` does, before anything is written.
-    """
-    board = build(suite, results)
-    folder = out / suite
+
+def write_board(board: Leaderboard, out: Path) -> Path:
+    """Write ``README.md``, ``leaderboard.json`` and ``leaderboard.csv`` to ``out/<suite>``; returns the first."""
+    folder = out / board.suite
     rendered = {
         "leaderboard.json": render_json(board),
         "leaderboard.csv": render_csv(board),
