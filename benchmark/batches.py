@@ -52,13 +52,14 @@ class Windows:
     """Stretches of sequences, at most `MAX_LENGTH` inputs long, that together ask for every target exactly once.
 
     All int64 [n_windows]: input tokens are ``items[start:start + length]``, and the last ``asked`` of them are asked
-    for their successor.
+    for the item ``shift`` places on: 1 is the successor, 0 the item itself (for models that hide it).
     """
 
     start: NDArray[np.int64]
     length: NDArray[np.int64]
     asked: NDArray[np.int64]
     sequence: NDArray[np.int64]
+    shift: int = 1
 
     def __len__(self) -> int:
         return len(self.start)
@@ -70,7 +71,17 @@ def training_windows(sequences: Sequences, stride: int = MAX_LENGTH // 2, limit:
     Windows advance by ``stride``, so each target of a long sequence sees at least ``limit - stride`` items before it.
     With stride 1 each sees exactly what a prefix row cut at ``limit`` shows it: the reference's training set.
     """
-    inputs = np.maximum(sequences.lengths - 1, 0)
+    return _cover(sequences, np.maximum(sequences.lengths - 1, 0), stride, limit, shift=1)
+
+
+def whole_windows(sequences: Sequences, stride: int = MAX_LENGTH // 2, limit: int = MAX_LENGTH) -> Windows:
+    """Windows like `training_windows` over all items, the last included, each asked for itself: for models that hide
+    items and guess them from both sides."""
+    return _cover(sequences, sequences.lengths, stride, limit, shift=0)
+
+
+def _cover(sequences: Sequences, inputs: NDArray[np.int64], stride: int, limit: int, shift: int) -> Windows:
+    """The fewest windows that ask for each of the first ``inputs`` items of every sequence once."""
     extra = -(-np.maximum(inputs - limit, 0) // stride)
     counts = np.where(inputs > 0, 1 + extra, 0)
     sequence = np.repeat(np.arange(len(sequences)), counts)
@@ -78,7 +89,7 @@ def training_windows(sequences: Sequences, stride: int = MAX_LENGTH // 2, limit:
     end = np.minimum(np.minimum(inputs[sequence], limit) + ordinal * stride, inputs[sequence])
     previous_end = np.where(ordinal > 0, np.minimum(limit + (ordinal - 1) * stride, inputs[sequence]), 0)
     begin = np.maximum(end - limit, 0)
-    return Windows(sequences.offsets[sequence] + begin, end - begin, end - previous_end, sequence)
+    return Windows(sequences.offsets[sequence] + begin, end - begin, end - previous_end, sequence, shift)
 
 
 def prefix_windows(sequences: Sequences, limit: int = MAX_LENGTH) -> Windows:
@@ -129,24 +140,27 @@ def pack(
     *,
     row_length: int = ROW_LENGTH,
     ask: bool = True,
+    room: int = 0,
 ) -> Batch:
     """One batch of the chosen windows. The asked positions come window by window, oldest first.
 
     ask: whether targets are filled in from the items that follow in the sequence (training) or left at -1 (ranking).
+    room: tokens of item 0 behind each window, which then are the last to be asked: places for a model's own token.
     """
-    start, length, asked = windows.start[chosen], windows.length[chosen], windows.asked[chosen]
+    start, length, asked = windows.start[chosen], windows.length[chosen] + room, windows.asked[chosen]
     row, column, n_rows = _assign_rows(length, row_length)
     within = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
     flat = np.repeat(row * row_length + column, length) + within
     source = np.repeat(start, length) + within
+    behind = within >= np.repeat(length - room, length)
     items = np.zeros(n_rows * row_length, np.int64)
     positions = np.zeros(n_rows * row_length, np.int64)
     segments = np.full(n_rows * row_length, PADDING, np.int64)
-    items[flat] = sequences.items[source]
+    items[flat[~behind]] = sequences.items[source[~behind]]
     positions[flat] = within
     segments[flat] = np.repeat(np.arange(len(chosen)), length)
     is_asked = within >= np.repeat(length - asked, length)
-    targets = sequences.items[source[is_asked] + 1] if ask else np.full(is_asked.sum(), -1)
+    targets = sequences.items[source[is_asked] + windows.shift] if ask else np.full(is_asked.sum(), -1)
     shape = (n_rows, row_length)
     return Batch(
         *(torch.from_numpy(array.reshape(shape)) for array in (items, positions, segments)),
@@ -177,14 +191,17 @@ def training_batches(
             yield pack(sequences, windows, chosen)
 
 
-def history_batches(sequences: Sequences, batch_tokens: int = 16_384) -> Iterator[tuple[NDArray[np.int64], Batch]]:
+def history_batches(
+    sequences: Sequences, batch_tokens: int = 16_384, *, room: int = 0
+) -> Iterator[tuple[NDArray[np.int64], Batch]]:
     """All histories for ranking, (users, batch) with about ``batch_tokens`` tokens, longest histories first.
 
-    The position asked in a batch stands in the order of its ``users``.
+    The position asked in a batch stands in the order of its ``users``; with ``room`` it is the token behind the
+    history, which then has as many items less at most.
     """
-    windows = history_windows(sequences)
+    windows = history_windows(sequences, MAX_LENGTH - room)
     order = np.argsort(-windows.length, kind="stable")
     edges = np.flatnonzero(np.diff(np.cumsum(windows.length[order]) // batch_tokens)) + 1
     for users in np.split(order, edges):
         if len(users):
-            yield users, pack(sequences, windows, users, ask=False)
+            yield users, pack(sequences, windows, users, ask=False, room=room)

@@ -239,5 +239,9 @@ def _encode(tasks: Sequence[Task], prepared: Mapping[str, Prepared], place: Plac
         if pretrain.find(spec, key, place.cache, place.results) is None:
             noise = place.registry.family(spec.family).noise
             wanted += [(name, spec.encoder, share) for name in spec.sources for share in (0.0, noise)]
+    for task in tasks:
+        method = place.registry.method(task.job.method)
+        if task.job.encoder and "sources" in method.needs and not method.pretraining:
+            wanted += [(name, task.job.encoder, 0.0) for name in task.job.sources]
     for name, encoder, noise in dict.fromkeys(wanted):
         encoded(place.cache, prepared[name].domain, encoder, noise=noise, progress=True)

@@ -1,7 +1,8 @@
 """The contract that a method meets, and the registry of methods.
 
 A method is built from what the target lets it see (`Material`). What it builds either ranks at once (`Scorer`, for
-methods that only count) or is a `Model`, trained by the suite's one loop.
+methods that only count) or is `Learned`, trained by the suite's one loop: a `Model`, whose scores are products of user
+and item vectors, or a `ScoringModel`, which makes them in its own way.
 """
 
 from __future__ import annotations
@@ -20,12 +21,24 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmark.batches import Batch
+from benchmark.batches import Batch, Windows, training_windows
 from benchmark.domain import Sequences
 from benchmark.errors import InputError, unknown
 
 Need = Literal["text", "sources", "taxonomy"]
 Role = Literal["paper", "replica", "control", "row"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SourceMaterial:
+    """What a method may see of the source domains, merged into one item table: the training part of each."""
+
+    n_items: int
+    train: Sequences
+    text: NDArray[np.float32] | None = None
+    """Encoded item texts, [n_items, width]; present where the method needs text."""
+    taxonomy: tuple[tuple[str, ...], ...] | None = None
+    """Attributes of each item, in the words that the target's have; present where the method needs them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,6 +50,10 @@ class Material:
     text: NDArray[np.float32] | None = None
     """Encoded item texts, [n_items, width]; present where the method needs text."""
     taxonomy: tuple[tuple[str, ...], ...] | None = None
+    """Attributes of each item (category path and brand, else frequent words of its text; see `benchmark.taxonomy`);
+    present where the method needs them."""
+    sources: SourceMaterial | None = None
+    """Present where the method needs sources and starts from no pre-training artefact."""
     pretrained: Mapping[str, Tensor] | None = None
     """Weights of the pre-training artefact, float32; present where the method names one."""
 
@@ -57,13 +74,51 @@ class Trainable(nn.Module, ABC):
     def loss(self, batch: Batch) -> Tensor:
         """Mean training loss over the batch's asked positions, a scalar."""
 
+    def windows(self, sequences: Sequences) -> Windows:
+        """What an epoch shows it of the sequences."""
+        return training_windows(sequences)
 
-class Model(Trainable):
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Phase:
+    """Training that goes before the loop's own, without selection: for a fixed number of epochs, by Adam."""
+
+    name: str
+    trainable: Trainable
+    """Its parameters are parameters of the model."""
+    epochs: int
+    learning_rate: float
+    batch_targets: int = 2048
+    betas: tuple[float, float] = (0.9, 0.999)
+    sequences: Sequences | None = None
+    """What it learns from; the target's training part if None."""
+
+
+class Learned(Trainable):
+    """A method that the suite's loop trains."""
+
+    def phases(self) -> Iterable[Phase]:
+        """What is to be trained first, phase by phase; nothing unless a method says otherwise."""
+        return ()
+
+
+class ScoringModel(Learned):
+    """A trained method whose scores are no product of user and item vectors."""
+
+    @abstractmethod
+    def scores(self, histories: Sequences) -> Tensor:
+        """As in `Scorer`; called in evaluation mode and without gradients."""
+
+
+class Model(Learned):
     """A trained method: scores are ``users @ candidates.T``.
 
     The training loop draws batches of whole packed sequences and calls `loss`; ranking calls `items` once, then
     `candidates` and, batch by batch, `users`, in evaluation mode.
     """
+
+    room: int = 0
+    """Tokens that ranking leaves free behind a history (with one, the asked position is the place of a mask)."""
 
     @abstractmethod
     def items(self) -> Tensor:
@@ -80,9 +135,6 @@ class Model(Trainable):
 
 class Pretrainer(Trainable):
     """What is trained on the merged sources, and what of it later models start from."""
-
-    prefix_rows: bool = False
-    """Whether it wants one row a prefix, as the reference samples, instead of whole sequences."""
 
     @abstractmethod
     def weights(self) -> dict[str, Tensor]:
@@ -111,6 +163,14 @@ class PretrainingFamily:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Changes of a method's configuration, and of its settings of the training loop, that set how much it may do."""
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Method:
     """A registry entry."""
 
@@ -122,7 +182,7 @@ class Method:
     """Raised whenever the method's outcomes change; part of a run's key."""
     paper: str
     """Where the method is defined."""
-    build: Callable[[Any, Material], Model | Scorer]
+    build: Callable[[Any, Material], Model | ScoringModel | Scorer]
     """``build(config, material)``; called with torch's generator seeded."""
     config: type = NoConfig
     """Frozen dataclass of hyper-parameters; its defaults are the method's."""
@@ -134,6 +194,9 @@ class Method:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the training loop in which the method differs from the suite."""
     note: str = ""
+    budgets: Mapping[str, Budget] = field(default_factory=dict)
+    """What a suite's row may name as ``budget``: for example ``literature``, the full length of training, where the
+    default is one that fits a laptop."""
 
     def __post_init__(self) -> None:
         if self.pretraining and not self.needs >= {"text", "sources"}:

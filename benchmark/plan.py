@@ -13,7 +13,7 @@ from typing import Any
 from benchmark import pretrain
 from benchmark.errors import InputError, unknown
 from benchmark.jobs import PROTOCOL, Job, Pretraining, digest
-from benchmark.method import Method, Registry, configure
+from benchmark.method import Budget, Method, Registry, configure
 from benchmark.suite import MethodEntry, Suite
 from benchmark.train import Training
 
@@ -78,10 +78,13 @@ def _jobs(
     where = f"suite '{suite.name}', method '{method.name}'"
     own = {field.name for field in fields(method.config)}
     shared = {key: value for key, value in suite.config.items() if key in own}
-    config = asdict(method.configure(shared | entry.config, where))
+    if entry.budget is not None and entry.budget not in method.budgets:
+        raise unknown("budget", entry.budget, method.budgets, where)
+    budget = method.budgets[entry.budget] if entry.budget else Budget()
+    config = asdict(method.configure(shared | dict(budget.config) | entry.config, where))
     training: dict[str, Any] = {}
     if method.trained:
-        settings = suite.training | dict(method.defaults) | entry.training
+        settings = suite.training | dict(method.defaults) | dict(budget.training) | entry.training
         training = asdict(configure(Training, settings, f"{where}, training"))
     if method.needs & {"text", "sources"} and suite.encoder is None:
         raise InputError(f"{where}: it reads item texts; give the suite an 'encoder'")

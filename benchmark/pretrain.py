@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.batches import prefix_windows, training_batches, training_windows
+from benchmark.batches import training_batches
 from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError
 from benchmark.jobs import PROTOCOL, Pretraining, derive_seed, digest
@@ -129,7 +129,7 @@ def pretrain(
     torch.manual_seed(derive_seed(spec.seed, "pre-training"))
     model = family.build(config, text, noisy_text).to(device)
     optimizer = adam(model, config.learning_rate)
-    windows = (prefix_windows if model.prefix_rows else training_windows)(sequences)
+    windows = model.windows(sequences)
     curve: list[dict[str, float]] = []
     spent = {"wall_seconds": 0.0, "core_seconds": 0.0}
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.batches import history_batches
-from benchmark.method import Model, Scorer
+from benchmark.method import Learned, Model, Scorer, ScoringModel
 from benchmark.precision import autocast
 from benchmark.splits import HeldOut
 
@@ -79,7 +79,7 @@ def _count_tiles(users_UK: Tensor, candidates_NK: Tensor, columns_U: Tensor, cop
 
 
 def rank(
-    method: Model | Scorer,
+    method: Model | ScoringModel | Scorer,
     held_out: HeldOut,
     n_items: int,
     device: torch.device | None = None,
@@ -100,22 +100,22 @@ def rank(
         greater[users], equal[users] = above_U.cpu().numpy(), same_U.cpu().numpy()
 
     targets_U = torch.from_numpy(held_out.targets.astype(np.int64)).to(device)
-    if not isinstance(method, Model):
-        for users in np.split(np.arange(len(greater)), range(rows, len(greater), rows)):
-            store(users, count(method.scores(held_out.histories.take(users)).to(device), targets_U[users]))
-        return Ranks(greater, equal)
 
-    was_training = method.training
-    method.eval()
-    with torch.no_grad():
-        items_ND = method.items()
+    def by_scores(scorer: Scorer | ScoringModel) -> None:
+        for users in np.split(np.arange(len(greater)), range(rows, len(greater), rows)):
+            with autocast(precision, device):
+                scores_UN = scorer.scores(held_out.histories.take(users)).to(device)
+            store(users, count(scores_UN.float() if isinstance(scorer, ScoringModel) else scores_UN, targets_U[users]))
+
+    def by_vectors(model: Model) -> None:
+        items_ND = model.items()
         # a product may round one column otherwise than another: items of one vector tie only if they share one
-        vectors_NK = method.candidates(items_ND).float()
+        vectors_NK = model.candidates(items_ND).float()
         candidates_NK, column_of_N, copies_N = torch.unique(vectors_NK, dim=0, return_inverse=True, return_counts=True)
         columns_U, copies_N = column_of_N[targets_U], copies_N.float()
-        for users, batch in history_batches(held_out.histories):
+        for users, batch in history_batches(held_out.histories, room=model.room):
             with autocast(precision, device):
-                vectors_TK = method.users(batch.to(device), items_ND).float()
+                vectors_TK = model.users(batch.to(device), items_ND).float()
             for begin in range(0, len(users), max(rows, TILE[0])):
                 chunk = slice(begin, begin + max(rows, TILE[0]))
                 vectors_UK, own_U = vectors_TK[chunk], columns_U[users[chunk]]
@@ -123,5 +123,16 @@ def rank(
                     store(users[chunk], _count_tiles(vectors_UK, candidates_NK, own_U, copies_N))
                 else:
                     store(users[chunk], count(vectors_UK @ candidates_NK.T, own_U, copies_N))
+
+    if not isinstance(method, Learned):
+        by_scores(method)
+        return Ranks(greater, equal)
+    was_training = method.training
+    method.eval()
+    with torch.no_grad():
+        if isinstance(method, Model):
+            by_vectors(method)
+        else:
+            by_scores(method)
     method.train(was_training)
     return Ranks(greater, equal)

@@ -6,10 +6,11 @@ A worker stays warm between jobs and has one thread, so that a run is the same w
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from benchmark.encoders import FEATURES
 from benchmark.errors import InputError
 from benchmark.jobs import derive_seed
 from benchmark.machine import commit, peak_memory_mb, reset_peak_memory, versions
-from benchmark.method import Material, Model, Registry, registry
+from benchmark.method import Learned, Material, Method, Registry, SourceMaterial, registry
 from benchmark.metrics import per_user
 from benchmark.plan import ArtefactTask, Task
 from benchmark.rank import rank
@@ -41,6 +42,7 @@ from benchmark.record import (
     Tuning,
 )
 from benchmark.splits import leave_one_out
+from benchmark.taxonomy import attributes
 from benchmark.train import Trained, Training, train
 
 
@@ -171,6 +173,9 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
     split = leave_one_out(domain)
     text = encoded(place.cache, domain, job.encoder) if job.encoder else None
     artefact = _pretraining(task, place)
+    read = _own_sources(task, method, place)
+    taxonomy = attributes([domain, *read]) if "taxonomy" in method.needs else []
+    sources = _source_material(task, method, place, read, taxonomy[1:]) if read else None
     reset_peak_memory(device)
     started, core_started = time.perf_counter(), time.process_time()
     torch.manual_seed(derive_seed(job.seed, "initial weights"))
@@ -180,7 +185,8 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
             n_items=domain.n_items,
             train=split.train,
             text=matrix(text) if text else None,
-            taxonomy=domain.taxonomy if "taxonomy" in method.needs else None,
+            taxonomy=taxonomy[0] if "taxonomy" in method.needs else None,
+            sources=sources,
             pretrained=artefact.weights if artefact else None,
         ),
     )
@@ -188,11 +194,12 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
     checkpoint = place.cache / "checkpoints" / f"{task.key[:32]}.safetensors"
     if place.replace:
         checkpoint.unlink(missing_ok=True)
-    if method.trained and not isinstance(built, Model):
+    if method.trained and not isinstance(built, Learned):
         raise TypeError(
-            f"method '{method.name}' builds no Model: the loop can't train it; register it as trained=False"
+            f"method '{method.name}' builds no Model or ScoringModel: the loop can't train it; "
+            "register it as trained=False"
         )
-    if isinstance(built, Model):
+    if isinstance(built, Learned):
         built.to(device)
         if method.trained:
             settings = Training(**task.parts["training"])
@@ -248,8 +255,36 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
     return Outcome(folder=folder, ndcg=ndcg, seconds=seconds)
 
 
+def _own_sources(task: Task, method: Method, place: Place) -> list[Domain]:
+    """The source domains that a method reads itself, having no pre-training artefact to start from."""
+    if "sources" not in method.needs or method.pretraining:
+        return []
+    return [
+        _domain(place.cache, name, fingerprint)
+        for name, fingerprint in zip(task.job.sources, task.parts["sources"], strict=True)
+    ]
+
+
+def _source_material(
+    task: Task,
+    method: Method,
+    place: Place,
+    domains: Sequence[Domain],
+    taxonomies: Sequence[tuple[tuple[str, ...], ...]],
+) -> SourceMaterial:
+    text = None
+    if task.job.encoder:
+        text = np.concatenate([encoded(place.cache, domain, task.job.encoder).matrix for domain in domains])
+    return SourceMaterial(
+        n_items=sum(domain.n_items for domain in domains),
+        train=pretrain.merge(domains),
+        text=text,
+        taxonomy=tuple(chain.from_iterable(taxonomies)) if "taxonomy" in method.needs else None,
+    )
+
+
 def _parameters(built: object, *, trained: bool) -> Parameters | None:
-    if not isinstance(built, Model):
+    if not isinstance(built, Learned):
         return None
     sizes = [(parameter.numel(), trained and parameter.requires_grad) for parameter in built.parameters()]
     return Parameters(total=sum(n for n, _ in sizes), trained=sum(n for n, grad in sizes if grad))

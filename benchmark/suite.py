@@ -30,6 +30,8 @@ class MethodEntry(_Strict):
     config: dict[str, Any] = {}
     training: dict[str, Any] = {}
     pretraining: PretrainingEntry | None = None
+    budget: str | None = None
+    """Name of one of the method's ``budgets``; the default is the one that fits a laptop."""
     seeds: Annotated[int, Field(ge=1)] | None = None
 
 

@@ -22,14 +22,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.batches import MAX_LENGTH, history_batches, pack, training_windows
+from benchmark.batches import MAX_LENGTH, history_batches, pack
 from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError
 from benchmark.jobs import derive_seed
-from benchmark.method import Material, Method, Model, PretrainingFamily, Scorer, configure
+from benchmark.method import (
+    Learned,
+    Material,
+    Method,
+    Model,
+    PretrainingFamily,
+    Scorer,
+    ScoringModel,
+    SourceMaterial,
+    Trainable,
+    configure,
+)
 from benchmark.metrics import per_user
 from benchmark.rank import Ranks, rank
 from benchmark.splits import HeldOut, Split, leave_one_out
+from benchmark.taxonomy import attributes
 from benchmark.train import Trained, Training, train
 
 TEXT_WIDTH = 24
@@ -73,22 +85,33 @@ class Subject:
             torch.manual_seed(1)
             trainee = self.family.build(configure(self.family.config, shared, "toy"), text, text)
             pretrained = {name: value.clone() for name, value in trainee.weights().items()}
+        needs, sources = self.method.needs, None
+        source = toy_domain(n_items=30, n_users=25)
+        taxonomies = attributes([domain, source]) if "taxonomy" in needs else [None, None]
+        if "sources" in needs and not self.method.pretraining:
+            sources = SourceMaterial(
+                n_items=source.n_items,
+                train=source.sequences.without_last(2),
+                text=toy_text(source.n_items) if "text" in needs else None,
+                taxonomy=taxonomies[1],
+            )
         return Material(
             n_items=domain.n_items,
             train=leave_one_out(domain).train,
-            text=text if "text" in self.method.needs else None,
-            taxonomy=domain.taxonomy if "taxonomy" in self.method.needs else None,
+            text=text if "text" in needs else None,
+            taxonomy=taxonomies[0],
+            sources=sources,
             pretrained=pretrained,
         )
 
-    def build(self, domain: Domain, *, seed: int = 0, **changes: Any) -> Model | Scorer:
+    def build(self, domain: Domain, *, seed: int = 0, **changes: Any) -> Model | ScoringModel | Scorer:
         """The method on a domain, as a run would build it."""
         config = self.configuration(**changes)
         material = self.material(domain, config)
         torch.manual_seed(seed)
         return self.method.build(config, material)
 
-    def train(self, model: Model, split: Split, *, seed: int = 0, **settings: Any) -> Trained:
+    def train(self, model: Model | ScoringModel, split: Split, *, seed: int = 0, **settings: Any) -> Trained:
         given = {"epochs": 2, "batch_targets": 64, "learning_rate": 1e-2, "precision": "float32"}
         return train(model, split, configure(Training, {**self.method.defaults, **given, **settings}, "toy"), seed)
 
@@ -122,16 +145,18 @@ def toy_text(n_items: int) -> np.ndarray:
     return (text / np.linalg.norm(text, axis=1, keepdims=True)).astype(np.float32)
 
 
-def scores(built: Model | Scorer, histories: Sequences) -> Tensor:
+def scores(built: Model | ScoringModel | Scorer, histories: Sequences) -> Tensor:
     """The score of every item after each history, [n_histories, n_items], as ranking computes it."""
-    if not isinstance(built, Model):
+    if not isinstance(built, Learned):
         return built.scores(histories)
     built.eval()
     with torch.no_grad():
+        if not isinstance(built, Model):
+            return built.scores(histories)
         items_ND = built.items()
         candidates_NK = built.candidates(items_ND).float()
         found_UN = torch.empty(len(histories), len(candidates_NK))
-        for users, batch in history_batches(histories):
+        for users, batch in history_batches(histories, room=built.room):
             found_UN[torch.from_numpy(users)] = built.users(batch, items_ND).float() @ candidates_NK.T
     return found_UN
 
@@ -198,7 +223,7 @@ def _ranks_of_a_run(subject: Subject, drawn_before: int) -> list[list[int]]:
     domain = toy_domain()
     split = leave_one_out(domain)
     built = subject.build(domain, seed=3)
-    if isinstance(built, Model) and subject.method.trained:
+    if isinstance(built, Learned) and subject.method.trained:
         subject.train(built, split, seed=3)
     ranks = rank(built, split.test, split.n_items)
     return [ranks.greater.tolist(), ranks.equal.tolist()]
@@ -209,12 +234,12 @@ def check_weights_are_all(subject: Subject) -> None:
     domain = toy_domain()
     split = leave_one_out(domain)
     built = subject.build(domain)
-    if not isinstance(built, Model):
+    if not isinstance(built, Learned):
         return
     if subject.method.trained:
         subject.train(built, split, epochs=1)
     fresh = subject.build(domain, seed=1)
-    assert isinstance(fresh, Model)
+    assert isinstance(fresh, Learned)
     fresh.load_state_dict({name: value.clone() for name, value in built.state_dict().items()})
     expected, found = scores(built, split.test.histories), scores(fresh, split.test.histories)
     assert torch.equal(found, expected), "a model with the same weights scores differently"
@@ -227,7 +252,7 @@ def check_overfits(subject: Subject) -> None:
     domain = toy_domain(n_items=20)
     split = leave_one_out(domain)
     built = subject.build(domain, dropout=0.0, attention_dropout=0.0)
-    assert isinstance(built, Model), f"{subject.method.name} is to be trained and is no Model"
+    assert isinstance(built, Learned), f"{subject.method.name} is to be trained and is no Model or ScoringModel"
     subject.train(built, split, epochs=80, patience=80)
     known = np.flatnonzero(split.train.lengths > 1)
     learnt = split.train.take(known)
@@ -247,7 +272,7 @@ def check_held_out_items_are_not_learnt(subject: Subject) -> None:
         domain = toy_domain(held_out_shift=shift)
         built = subject.build(domain)
         split = leave_one_out(domain)
-        if isinstance(built, Model) and subject.method.trained:
+        if isinstance(built, Learned) and subject.method.trained:
             subject.train(built, split, epochs=1)
         learnt.append(scores(built, split.train))
     assert torch.equal(*learnt), "scores after training histories depend on held-out items"
@@ -262,7 +287,7 @@ def check_what_is_given_stays(subject: Subject) -> None:
     given |= {name: value.clone() for name, value in (material.pretrained or {}).items()}
     torch.manual_seed(0)
     built = subject.method.build(config, material)
-    if not isinstance(built, Model):
+    if not isinstance(built, Learned):
         return
     frozen = {name: value.clone() for name, value in built.named_parameters() if not value.requires_grad}
     if subject.method.trained:
@@ -281,23 +306,34 @@ def check_gradients(subject: Subject) -> None:
         return
     domain = toy_domain()
     train_part = leave_one_out(domain).train
-    windows = training_windows(train_part)
-    batch = pack(train_part, windows, np.arange(len(windows)))
     for reduced in (False, True):
         built = subject.build(domain)
-        assert isinstance(built, Model), f"{subject.method.name} is to be trained and is no Model"
+        assert isinstance(built, Learned), f"{subject.method.name} is to be trained and is no Model or ScoringModel"
         built.train()
         torch.manual_seed(derive_seed("gradients"))
-        with torch.autocast("cpu", torch.bfloat16, enabled=reduced):
-            loss = built.loss(batch)
-        assert loss.shape == (), f"the loss has shape {tuple(loss.shape)}"
-        loss.backward()
-        trained = {name: value for name, value in built.named_parameters() if value.requires_grad}
+        parts = [(built, train_part)]
+        parts += [(phase.trainable, phase.sequences or train_part) for phase in built.phases()]
+        reached: set[str] = set()
+        for part, sequences in parts:
+            reached |= _gradients(built, part, sequences, reduced=reduced)
+        trained = {name for name, value in built.named_parameters() if value.requires_grad}
         assert trained, "there is nothing to train"
-        without = [name for name, value in trained.items() if value.grad is None]
-        assert not without, f"no gradient reaches {', '.join(without)}"
-        broken = [name for name, value in trained.items() if not torch.isfinite(value.grad).all()]  # type: ignore[arg-type]
-        assert not broken, f"{'bfloat16' if reduced else 'float32'} gradients of {', '.join(broken)} are not finite"
+        assert reached >= trained, f"no gradient reaches {', '.join(sorted(trained - reached))}"
+
+
+def _gradients(built: Learned, part: Trainable, sequences: Sequences, *, reduced: bool) -> set[str]:
+    """The parameters of a model that a loss of it, or of one of its phases, gives finite gradients."""
+    windows = part.windows(sequences)
+    batch = pack(sequences, windows, np.arange(len(windows)))
+    built.zero_grad(set_to_none=True)
+    with torch.autocast("cpu", torch.bfloat16, enabled=reduced):
+        loss = part.loss(batch)
+    assert loss.shape == (), f"the loss has shape {tuple(loss.shape)}"
+    loss.backward()
+    found = {name: value.grad for name, value in built.named_parameters() if value.grad is not None}
+    broken = [name for name, gradient in found.items() if not torch.isfinite(gradient).all()]
+    assert not broken, f"{'bfloat16' if reduced else 'float32'} gradients of {', '.join(broken)} are not finite"
+    return set(found)
 
 
 CHECKS: tuple[Callable[[Subject], None], ...] = (

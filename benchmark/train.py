@@ -1,4 +1,5 @@
-"""The one training loop: epochs over whole sequences, selection on validation, early stopping, checkpoint, resume.
+"""The one training loop: a method's own first phases, then epochs over whole sequences, selection on validation, early
+stopping; checkpoint and resume throughout.
 
 Every epoch draws its randomness from (seed, epoch) alone, so that a resumed run is the undisturbed one.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -21,9 +22,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from benchmark.batches import Batch, training_batches, training_windows
+from benchmark.batches import Batch, training_batches
 from benchmark.jobs import derive_seed
-from benchmark.method import Model, Trainable, check_ranges
+from benchmark.method import Model, Phase, ScoringModel, Trainable, check_ranges
 from benchmark.metrics import per_user
 from benchmark.precision import PRECISIONS, autocast, resolve_precision
 from benchmark.rank import rank
@@ -87,9 +88,11 @@ class Trained:
     """What the checkpoint it was resumed from had cost."""
 
 
-def adam(model: nn.Module, learning_rate: float, weight_decay: float = 0.0) -> torch.optim.Adam:
+def adam(
+    model: nn.Module, learning_rate: float, weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.999)
+) -> torch.optim.Adam:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return torch.optim.Adam(trained, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    return torch.optim.Adam(trained, lr=learning_rate, weight_decay=weight_decay, betas=betas, fused=True)
 
 
 def run_epoch(
@@ -151,8 +154,80 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         return None
 
 
+class _Checkpoint:
+    """What an interrupted training goes on from: the file, when it was last written and what went before it."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.last_write = time.monotonic()
+        self.started, self.core_started = time.perf_counter(), time.process_time()
+        self.tensors, self.about = (load_tensors(path) if path else None) or ({}, {})
+        self.earlier = Spent(**self.about["spent"]) if self.about else Spent()
+
+    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        model.load_state_dict(self.part("model"))
+        restore_optimizer(model, optimizer, self.tensors)
+
+    def part(self, kind: str) -> dict[str, Tensor]:
+        """The tensors stored under ``kind/``, by the rest of their names."""
+        return {name[len(kind) + 1 :]: value for name, value in self.tensors.items() if name.startswith(f"{kind}/")}
+
+    def write(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        best: Mapping[str, Tensor],
+        about: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        """Write where there is a file to write to and it is time to."""
+        if self.path is None or time.monotonic() - self.last_write <= CHECKPOINT_SECONDS:
+            return
+        tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
+        tensors |= {f"best/{name}": value for name, value in best.items()} | optimizer_tensors(model, optimizer)
+        spent = Spent(
+            wall_seconds=self.earlier.wall_seconds + time.perf_counter() - self.started,
+            core_seconds=self.earlier.core_seconds + time.process_time() - self.core_started,
+        )
+        save_tensors(self.path, tensors, {**about(), "spent": vars(spent)})
+        self.last_write = time.monotonic()
+
+
+def _run_phases(
+    model: Model | ScoringModel,
+    phases: Sequence[Phase],
+    split: Split,
+    seed: int,
+    precision: str,
+    device: torch.device,
+    checkpoint: _Checkpoint,
+    log: Callable[[str], None],
+) -> None:
+    """What goes before the loop's own training; phases that the checkpoint has behind it are left out."""
+    at_phase, at_epoch = checkpoint.about.get("phase", (len(phases) if checkpoint.about else 0, 0))
+    for number, phase in enumerate(phases):
+        if number < at_phase:
+            continue
+        optimizer = adam(phase.trainable, phase.learning_rate, betas=phase.betas)
+        first = 1
+        if number == at_phase and at_epoch:
+            checkpoint.restore(model, optimizer)
+            first = at_epoch + 1
+            log(f"resumed after epoch {at_epoch} of {phase.name}")
+        sequences = split.train if phase.sequences is None else phase.sequences
+        windows = phase.trainable.windows(sequences)
+        for epoch in range(first, phase.epochs + 1):
+            began = time.perf_counter()
+            torch.manual_seed(derive_seed(seed, phase.name, "epoch", epoch))
+            rng = np.random.default_rng(derive_seed(seed, phase.name, "order", epoch))
+            batches = training_batches(sequences, windows, phase.batch_targets, rng)
+            loss = run_epoch(phase.trainable, optimizer, batches, precision, device)
+            seconds = time.perf_counter() - began
+            log(f"{phase.name}, epoch {epoch} of {phase.epochs}: loss {loss:.4f} ({seconds:.1f} s)")
+            checkpoint.write(model, optimizer, {}, lambda at=(number, epoch): {"phase": at, "curve": []})
+
+
 def train(
-    model: Model,
+    model: Model | ScoringModel,
     split: Split,
     training: Training,
     seed: int,
@@ -169,25 +244,22 @@ def train(
     device = device or torch.device("cpu")
     precision = resolve_precision(training.precision, device)
     model.to(device)
+    state = _Checkpoint(checkpoint)
+    _run_phases(model, tuple(model.phases()), split, seed, precision, device, state, log)
     optimizer = adam(model, training.learning_rate, training.weight_decay)
-    windows = training_windows(split.train)
+    windows = model.windows(split.train)
     curve: list[Epoch] = []
-    earlier, started, core_started = Spent(), time.perf_counter(), time.process_time()
     best = {name: value.detach().clone() for name, value in model.state_dict().items()}
     best_epoch, best_valid = 0, -1.0
 
-    found = load_tensors(checkpoint) if checkpoint else None
-    if found:
-        tensors, about = found
-        model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model/")})
-        best = {name[5:]: value.to(device) for name, value in tensors.items() if name.startswith("best/")}
-        restore_optimizer(model, optimizer, tensors)
-        curve = [Epoch(**point) for point in about["curve"]]
-        best_epoch, best_valid = about["best_epoch"], about["best_valid"]
-        earlier = Spent(**about["spent"])
+    if "best_epoch" in state.about:
+        state.restore(model, optimizer)
+        best = {name: value.to(device) for name, value in state.part("best").items()}
+        curve = [Epoch(**point) for point in state.about["curve"]]
+        best_epoch, best_valid = state.about["best_epoch"], state.about["best_valid"]
         log(f"resumed after epoch {len(curve)}")
 
-    stopped, last_write = f"reached {training.epochs} epochs", time.monotonic()
+    stopped = f"reached {training.epochs} epochs"
     for epoch in range(len(curve) + 1, training.epochs + 1):
         began = time.perf_counter()
         torch.manual_seed(derive_seed(seed, "epoch", epoch))
@@ -208,20 +280,9 @@ def train(
         elif epoch - best_epoch >= training.patience:
             stopped = f"no better {SELECTION} in {training.patience} epochs"
             break
-        if checkpoint and time.monotonic() - last_write > CHECKPOINT_SECONDS:
-            tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
-            tensors |= {f"best/{name}": value for name, value in best.items()} | optimizer_tensors(model, optimizer)
-            spent = Spent(
-                wall_seconds=earlier.wall_seconds + time.perf_counter() - started,
-                core_seconds=earlier.core_seconds + time.process_time() - core_started,
-            )
-            about = {
-                "curve": [vars(point) for point in curve],
-                "best_epoch": best_epoch,
-                "best_valid": best_valid,
-                "spent": vars(spent),
-            }
-            save_tensors(checkpoint, tensors, about)
-            last_write = time.monotonic()
+        progress = {"best_epoch": best_epoch, "best_valid": best_valid}
+        state.write(
+            model, optimizer, best, lambda progress=progress: {"curve": [vars(point) for point in curve], **progress}
+        )
     model.load_state_dict(best)
-    return Trained(curve=tuple(curve), best_epoch=best_epoch, stopped=stopped, earlier=earlier)
+    return Trained(curve=tuple(curve), best_epoch=best_epoch, stopped=stopped, earlier=state.earlier)

@@ -23,6 +23,7 @@ from benchmark.batches import (
     prefix_windows,
     training_batches,
     training_windows,
+    whole_windows,
 )
 from benchmark.domain import Sequences
 from benchmark.method import Material, Model, registry
@@ -147,6 +148,34 @@ def test_ranking_asks_each_user_once_after_the_last_items(lengths: list[int], ba
         found |= {user: history for history, _, user in questions}
         assert len(users) == 1 or sum(len(history) for history, _, _ in questions) <= batch_tokens + MAX_LENGTH
     assert found == {user: tuple(row[-MAX_LENGTH:].tolist()) for user, row in enumerate(sequences)}
+
+
+@given(lengths=lengths_of_sequences)
+@settings(max_examples=40)
+def test_whole_windows_ask_every_item_for_itself(lengths: list[int]) -> None:
+    sequences = random_sequences(lengths)
+    windows = whole_windows(sequences)
+    if not sum(lengths):
+        assert len(windows) == 0
+        return
+    batch = everything(sequences, windows)
+    assert batch.items_BL.flatten()[batch.at_T].tolist() == batch.targets_T.tolist()
+    found = Counter(zip(batch.sequences_T.tolist(), batch.targets_T.tolist(), strict=True))
+    assert found == Counter((number, int(item)) for number, row in enumerate(sequences) for item in row)
+    assert int(windows.length.max()) <= MAX_LENGTH
+
+
+@given(lengths=st.lists(st.integers(1, 90), min_size=1, max_size=30), room=st.integers(1, 3))
+@settings(max_examples=40)
+def test_room_behind_a_history_is_what_is_asked(lengths: list[int], room: int) -> None:
+    sequences = random_sequences(lengths)
+    for users, batch in history_batches(sequences, 300, room=room):
+        for number, user in enumerate(users.tolist()):
+            places = torch.nonzero(batch.segments_BL.flatten() == number).flatten()
+            history = sequences[user][-(MAX_LENGTH - room) :].tolist()
+            assert batch.items_BL.flatten()[places].tolist() == history + [0] * room
+            assert batch.positions_BL.flatten()[places].tolist() == list(range(len(history) + room))
+            assert int(batch.at_T[number]) == int(places[-1])
 
 
 def test_nothing_can_be_asked_after_an_empty_history() -> None:

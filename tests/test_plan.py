@@ -11,7 +11,7 @@ import pytest
 
 from benchmark.errors import InputError
 from benchmark.jobs import Job, derive_seed, digest
-from benchmark.method import Registry, registry
+from benchmark.method import Budget, Registry, registry
 from benchmark.plan import Task, jobs_of, task_of
 from benchmark.suite import Suite
 from benchmark.train import Training
@@ -116,6 +116,22 @@ def test_a_method_may_differ_in_training_and_a_row_has_the_last_word() -> None:
     first, second = jobs({"methods": rows, "seeds": 1}, known=known, targets=["target"])
     assert (first.training["patience"], first.training["epochs"]) == (50, 9)
     assert second.training["patience"] == 60
+
+
+def test_a_budget_goes_over_defaults_and_under_what_a_row_says() -> None:
+    full = Budget(config={"layers": 6}, training={"epochs": 100, "patience": 50})
+    method = replace(REGISTRY.methods["SASRec"], name="Slow", defaults={"patience": 20}, budgets={"literature": full})
+    known = replace(REGISTRY, methods={**REGISTRY.methods, "Slow": method})
+    rows = [
+        "Slow",
+        {"name": "Slow", "budget": "literature"},
+        {"name": "Slow", "budget": "literature", "config": {"layers": 7}, "training": {"epochs": 101}},
+    ]
+    found = jobs({"methods": rows, "seeds": 1}, known=known, targets=["target"])
+    told = [(job.config["layers"], job.training["epochs"], job.training["patience"]) for job in found]
+    assert told == [(2, 3, 20), (6, 100, 50), (7, 101, 50)]
+    with pytest.raises(InputError, match=r"method 'Slow': unknown budget 'literatur'; did you mean 'literature'"):
+        jobs({"methods": [{"name": "Slow", "budget": "literatur"}]}, known=known)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from benchmark import pretrain as pretrain_module
-from benchmark.batches import Batch
+from benchmark.batches import Batch, Windows, prefix_windows
 from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError
 from benchmark.jobs import Pretraining, digest
@@ -104,6 +104,9 @@ class Spy(Pretrainer):
         super().__init__()
         self.prefix_rows = config.prefix_rows
         self.weight = nn.Parameter(torch.ones(2))
+
+    def windows(self, sequences: Sequences) -> Windows:
+        return prefix_windows(sequences) if self.prefix_rows else super().windows(sequences)
 
     def loss(self, batch: Batch) -> Tensor:
         self.asked.append(list(asked(batch)))

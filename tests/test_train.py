@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from benchmark.batches import PADDING, Batch
 from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError
 from benchmark.layers import Sizes
-from benchmark.method import Material, Model, configure, registry
+from benchmark.method import Material, Model, Phase, Trainable, configure, registry
 from benchmark.rank import NotFinite, rank
 from benchmark.splits import HeldOut, Split, leave_one_out
 from benchmark.testing import TEXT_WIDTH, Subject, toy_domain, toy_text
@@ -214,6 +215,94 @@ def test_resuming_is_the_undisturbed_run(name: str, tmp_path: Path, monkeypatch:
     assert resumed.best_epoch == curve.best_epoch
     assert same(found, expected)
     assert [path.name for path in checkpoint.parent.iterdir()] == ["run.safetensors"], "something is left beside it"
+
+
+class Guesses(Trainable):
+    """What comes before the model's own training: its item table is drawn to the mean of what it is shown."""
+
+    def __init__(self, table: nn.Embedding) -> None:
+        super().__init__()
+        self.table = table
+
+    def loss(self, batch: Batch) -> Tensor:
+        shown = self.table(batch.targets_T)
+        return (shown - torch.rand(())).square().mean()
+
+
+class InPhases(SASRec):
+    def phases(self) -> list[Phase]:
+        guesses = Guesses(self.item_table)
+        return [
+            Phase(name="first", trainable=guesses, epochs=3, learning_rate=0.01, batch_targets=40),
+            Phase(
+                name="second",
+                trainable=guesses,
+                epochs=2,
+                learning_rate=0.1,
+                batch_targets=20,
+                betas=(0.5, 0.9),
+                sequences=Sequences.of([[1, 2, 3]]),
+            ),
+        ]
+
+
+def run_in_phases(**options: Any) -> tuple[Model, Trained]:
+    torch.manual_seed(0)
+    model = InPhases(Sizes(width=8, inner=8), Material(n_items=DOMAIN.n_items, train=SPLIT.train))
+    return model, train(model, SPLIT, configure(Training, SETTINGS, "test"), 0, **options)
+
+
+def test_phases_come_first_in_turn_and_learn_from_what_they_name() -> None:
+    lines: list[str] = []
+    model, trained = run_in_phases(log=lines.append)
+    told_of = [line.split(":")[0] for line in lines]
+    assert told_of[:5] == [f"first, epoch {e} of 3" for e in (1, 2, 3)] + [f"second, epoch {e} of 2" for e in (1, 2)]
+    assert told_of[5] == "epoch 1"
+    plain, curve = run_sasrec_alike()
+    assert told(trained) != told(curve), "the phases have left nothing behind"
+    assert not same(model, plain)
+    before = model_after(0).item_table.weight
+    after = model_after(1).item_table.weight
+    moved = {int(row) for row in torch.nonzero((before != after).any(1))}
+    assert moved == {2, 3}, "the second phase sees its own sequences"
+
+
+def run_sasrec_alike() -> tuple[Model, Trained]:
+    torch.manual_seed(0)
+    model = SASRec(Sizes(width=8, inner=8), Material(n_items=DOMAIN.n_items, train=SPLIT.train))
+    return model, train(model, SPLIT, configure(Training, SETTINGS, "test"), 0)
+
+
+def model_after(n_second: int) -> InPhases:
+    """No epoch of the loop itself, and so many of the second phase alone."""
+
+    class Second(InPhases):
+        def phases(self) -> list[Phase]:
+            return [replace(super().phases()[1], epochs=n_second)]
+
+    torch.manual_seed(0)
+    model = Second(Sizes(width=8, inner=8), Material(n_items=DOMAIN.n_items, train=SPLIT.train))
+    train(model, SPLIT, configure(Training, SETTINGS | {"epochs": 0}, "test"), 0)
+    return model
+
+
+@pytest.mark.parametrize("line", ["first, epoch 2", "first, epoch 3", "second, epoch 1", "second, epoch 2", "epoch 3:"])
+def test_resuming_within_phases_is_the_undisturbed_run(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, curve = run_in_phases()
+    monkeypatch.setattr(train_module, "CHECKPOINT_SECONDS", -1.0)
+    checkpoint = tmp_path / "run.safetensors"
+
+    def stop(said: str) -> None:
+        if said.startswith(line):
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        run_in_phases(checkpoint=checkpoint, log=stop)
+    found, resumed = run_in_phases(checkpoint=checkpoint)
+    assert told(resumed) == told(curve)
+    assert same(found, expected)
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", None], ids=["empty", "garbage", "cut short"])

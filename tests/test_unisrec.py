@@ -291,7 +291,7 @@ def test_the_loss_is_that_of_equations_7_to_9(
     (settings, mask), (how, changed) = OPTIONS[option], AUGMENTED[augmented]
     model = pretrainer(item_weight=item_weight, sequence_weight=sequence_weight, **settings, **how)
     table = sequences(6, 9, 2, 5, 1)
-    windows = prefix_windows(table) if model.prefix_rows else training_windows(table)
+    windows = model.windows(table)
     batch = everything(table, windows)
     questions = list(asked(batch))
     assert len({question[1] for question in questions}) < len(questions), "no next item occurs twice"

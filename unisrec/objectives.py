@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.batches import PADDING, Batch
+from benchmark.batches import PADDING, Batch, Windows, prefix_windows
+from benchmark.domain import Sequences
 from benchmark.layers import initialise
 from benchmark.method import Pretrainer, check_ranges
 from benchmark.softmax import linear_cross_entropy
@@ -63,11 +64,13 @@ class UniSRecPretrainer(Pretrainer):
     def __init__(self, config: PretrainingConfig, text: NDArray[np.float32], noisy: NDArray[np.float32]) -> None:
         super().__init__()
         self.config = config
-        self.prefix_rows = config.prefix_rows
         self.universal = TextEncoder(config, text.shape[1])
         self.apply(initialise)
         self.register_buffer("text_NF", torch.from_numpy(text), persistent=False)
         self.register_buffer("noisy_NF", torch.from_numpy(noisy), persistent=False)
+
+    def windows(self, sequences: Sequences) -> Windows:
+        return prefix_windows(sequences) if self.config.prefix_rows else super().windows(sequences)
 
     def weights(self) -> dict[str, Tensor]:
         return self.universal.state_dict()
