@@ -31,8 +31,10 @@ class _Drop(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, threshold: int) -> Tensor:
         bits = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device).random_(-(2**63), None)
-        keep = bits.view(torch.uint8)[: x.numel()].view(x.shape) >= threshold
-        scale_by = keep.to(x.dtype).mul_(256 / (256 - threshold))
+        # compared straight into numbers: a mask of booleans in between takes four times as long
+        scale_by = torch.empty_like(x)
+        torch.ge(bits.view(torch.uint8)[: x.numel()].view(x.shape), threshold, out=scale_by)
+        scale_by.mul_(256 / (256 - threshold))
         ctx.save_for_backward(scale_by)
         return x * scale_by
 
@@ -108,7 +110,7 @@ class SelfAttention(nn.Module):
             for project in (self.query, self.key, self.value)
         )
         scores_BHLL = q_BHLK @ k_BHLK.transpose(-1, -2) / math.sqrt(width // self.heads)
-        weights_BHLL = scores_BHLL.masked_fill(~visible_B1LL, -torch.inf).softmax(-1)
+        weights_BHLL = scores_BHLL.masked_fill_(~visible_B1LL, -torch.inf).softmax(-1)
         mixed_BHLK = self.dropout(weights_BHLL).to(v_BHLK.dtype) @ v_BHLK
         return mixed_BHLK.transpose(1, 2).reshape(b, length, width)
 
