@@ -1,6 +1,6 @@
 """Baselines and controls, one file a method."""
 
-from baselines import counts, fdsa, sasrec, sasrec_text, text_knn
+from baselines import counts, fdsa, sasrec, sasrec_text, text_knn, whitenrec
 
 METHODS = (
     *counts.METHODS,
@@ -8,4 +8,5 @@ METHODS = (
     *sasrec.METHODS,
     *sasrec_text.METHODS,
     *fdsa.METHODS,
+    *whitenrec.METHODS,
 )
