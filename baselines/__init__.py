@@ -1,5 +1,12 @@
 """Baselines and controls, one file a method."""
 
-from baselines import counts, sasrec, sasrec_text, text_knn
+from baselines import counts, fdsa, sasrec, sasrec_text, text_knn, whitenrec
 
-METHODS = (*counts.METHODS, *text_knn.METHODS, *sasrec.METHODS, *sasrec_text.METHODS)
+METHODS = (
+    *counts.METHODS,
+    *text_knn.METHODS,
+    *sasrec.METHODS,
+    *sasrec_text.METHODS,
+    *fdsa.METHODS,
+    *whitenrec.METHODS,
+)

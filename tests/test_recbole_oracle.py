@@ -1,4 +1,4 @@
-"""RecBole as an oracle: its evaluator and its SASRec say the same of the same scores and weights."""
+"""RecBole as an oracle: its evaluator, its SASRec and its FDSA say the same of the same scores and weights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from baselines.fdsa import FDSA
 from baselines.sasrec import SASRec
 from benchmark.domain import Sequences
 from benchmark.errors import InputError
-from benchmark.layers import Sizes
-from benchmark.method import Material
+from benchmark.layers import SequenceEncoder, Sizes
+from benchmark.method import Material, Model
 from benchmark.metrics import METRICS, per_user
 from benchmark.rank import rank
 from benchmark.recbole_compat import load
@@ -69,17 +70,21 @@ def test_metrics_are_those_of_recboles_evaluator() -> None:
 
 
 class Catalogue:
-    """As much of a RecBole dataset as a model asks for."""
+    """As much of a RecBole dataset as a model asks for: items, and one feature in which each has a value of its own."""
 
     def __init__(self, n_items: int) -> None:
         self.n_items = n_items
+        self.field2type = {"text": load("recbole.utils").FeatureType.TOKEN}
 
     def num(self, field: str) -> int:
         return self.n_items
 
+    def get_item_feature(self) -> Any:
+        return load("recbole.data.interaction").Interaction({"text": torch.arange(self.n_items)})
 
-def recboles_sasrec(sizes: Sizes, n_items: int) -> Any:
-    """RecBole's SASRec, with a padding item before the others."""
+
+def recboles(module: str, name: str, sizes: Sizes, n_items: int) -> Any:
+    """A sequential model of RecBole, with a padding item before the others."""
     config: Mapping[str, Any] = {
         "USER_ID_FIELD": "user_id",
         "ITEM_ID_FIELD": "item_id",
@@ -98,17 +103,17 @@ def recboles_sasrec(sizes: Sizes, n_items: int) -> Any:
         "layer_norm_eps": 1e-12,
         "initializer_range": 0.02,
         "loss_type": "CE",
+        "selected_features": ["text"],
+        "pooling_mode": "mean",
     }
-    return load("recbole.model.sequential_recommender.sasrec").SASRec(config, Catalogue(n_items + 1))
+    build = getattr(load(f"recbole.model.sequential_recommender.{module}"), name)
+    return build(config, Catalogue(n_items + 1))
 
 
-def copy_weights(ours: SASRec, theirs: Any) -> None:
-    """Ours to theirs, which has a row for padding."""
-    encoder: Any = ours.encoder
-    theirs.item_embedding.weight[1:] = ours.item_table.weight
-    theirs.position_embedding.load_state_dict(encoder.positions.state_dict())
-    theirs.LayerNorm.load_state_dict(encoder.input_norm.state_dict())
-    for block, layer in zip(encoder.blocks, theirs.trm_encoder.layer, strict=True):
+def copy_blocks(ours: SequenceEncoder, theirs: Any) -> None:
+    """Our Transformer's weights to theirs."""
+    blocks: Any = ours.blocks
+    for block, layer in zip(blocks, theirs.layer, strict=True):
         attention, forward = layer.multi_head_attention, layer.feed_forward
         for mine, yours in (
             (block.attention.query, attention.query),
@@ -123,28 +128,69 @@ def copy_weights(ours: SASRec, theirs: Any) -> None:
             yours.load_state_dict(mine.state_dict())
 
 
+def copy_input(table_ND: torch.Tensor, encoder: SequenceEncoder, theirs: Any) -> None:
+    """Items, positions and the norm of both; theirs has a row for padding."""
+    theirs.item_embedding.weight[1:] = table_ND
+    theirs.position_embedding.load_state_dict(encoder.positions.state_dict())
+    theirs.LayerNorm.load_state_dict(encoder.input_norm.state_dict())
+
+
+N_ITEMS, SIZES = 120, Sizes(width=64)
+
+
+def histories() -> Sequences:
+    rng = np.random.default_rng(2)
+    lengths = (1, 2, 5, 17, 49, 50, 50, 3, 30)
+    return Sequences.of([rng.integers(0, N_ITEMS, length).astype(np.int32) for length in lengths])
+
+
+def away_from_start(model: Model) -> None:
+    for parameter in model.parameters():
+        parameter.add_(torch.randn_like(parameter) * 0.1)
+
+
+def assert_same_scores(ours: Model, theirs: Any) -> None:
+    """Of every item after every history."""
+    asked = histories()
+    padded = torch.zeros(len(asked), 50, dtype=torch.long)
+    for row, history in enumerate(asked):
+        padded[row, : len(history)] = torch.from_numpy(history).long() + 1
+    batch = {"item_id_list": padded, "item_length": torch.from_numpy(asked.lengths)}
+    expected = theirs.full_sort_predict(batch)[:, 1:]
+    assert float(expected.std()) > 0.5
+    torch.testing.assert_close(scores(ours, asked), expected, atol=1e-4, rtol=1e-4)
+
+
 @needs_recbole
 @torch.no_grad()
 def test_sasrec_scores_as_recboles_with_the_same_weights() -> None:
-    n_items, sizes = 120, Sizes(width=64)
-    rng = np.random.default_rng(2)
-    lengths = (1, 2, 5, 17, 49, 50, 50, 3, 30)
-    histories = Sequences.of([rng.integers(0, n_items, length).astype(np.int32) for length in lengths])
     torch.manual_seed(0)
-    ours = SASRec(sizes, Material(n_items=n_items, train=histories)).eval()
-    for parameter in ours.parameters():
-        parameter.add_(torch.randn_like(parameter) * 0.1)
-    theirs = recboles_sasrec(sizes, n_items).eval()
-    copy_weights(ours, theirs)
+    ours = SASRec(SIZES, Material(n_items=N_ITEMS, train=histories())).eval()
+    away_from_start(ours)
+    theirs = recboles("sasrec", "SASRec", SIZES, N_ITEMS).eval()
+    copy_input(ours.item_table.weight, ours.encoder, theirs)
+    copy_blocks(ours.encoder, theirs.trm_encoder)
+    assert_same_scores(ours, theirs)
 
-    padded = torch.zeros(len(histories), 50, dtype=torch.long)
-    for row, history in enumerate(histories):
-        padded[row, : len(history)] = torch.from_numpy(history).long() + 1
-    asked = {"item_id_list": padded, "item_length": torch.from_numpy(histories.lengths)}
-    expected = theirs.full_sort_predict(asked)[:, 1:]
-    found = scores(ours, histories)
-    assert float(expected.std()) > 0.5
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+@needs_recbole
+@torch.no_grad()
+def test_fdsa_scores_as_recboles_with_the_same_weights() -> None:
+    """RecBole's embeds categories and not vectors: each item gets a category of its own, whose embedding is what ours
+    makes of the item's text. Its attention over features has one to look at, so its own weights do not matter."""
+    torch.manual_seed(0)
+    text = np.random.default_rng(3).normal(size=(N_ITEMS, 40)).astype(np.float32)
+    ours = FDSA(SIZES, Material(n_items=N_ITEMS, train=histories(), text=text)).eval()
+    away_from_start(ours)
+    theirs = recboles("fdsa", "FDSA", SIZES, N_ITEMS).eval()
+    copy_input(ours.item_table.weight, ours.id_encoder, theirs)
+    weight_DF, bias_D = ours.project.weight, ours.project.bias
+    features_ND = (torch.from_numpy(text) @ weight_DF.T + bias_D).clamp(min=0)
+    theirs.feature_embed_layer.token_embedding_table["item"].embedding.weight[1:] = features_ND
+    copy_blocks(ours.id_encoder, theirs.item_trm_encoder)
+    copy_blocks(ours.feature_encoder, theirs.feature_trm_encoder)
+    theirs.concat_layer.load_state_dict(ours.join.state_dict())
+    assert_same_scores(ours, theirs)
 
 
 IMPORTED = """
