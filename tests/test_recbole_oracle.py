@@ -1,4 +1,4 @@
-"""RecBole as an oracle: its evaluator and its SASRec say the same of the same scores and weights."""
+"""RecBole as an oracle: its evaluator, its SASRec and its BERT4Rec say the same of the same scores and weights."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from baselines.bert4rec import BERT4Rec, BERT4RecConfig, HidesItems
+from baselines.bert4rec_recbole1 import RecBole1BERT4Rec
 from baselines.sasrec import SASRec
 from benchmark.domain import Sequences
 from benchmark.errors import InputError
@@ -78,8 +80,8 @@ class Catalogue:
         return self.n_items
 
 
-def recboles_sasrec(sizes: Sizes, n_items: int) -> Any:
-    """RecBole's SASRec, with a padding item before the others."""
+def recboles(name: str, sizes: Sizes, n_items: int) -> Any:
+    """RecBole's SASRec or BERT4Rec, with a padding item before the others."""
     config: Mapping[str, Any] = {
         "USER_ID_FIELD": "user_id",
         "ITEM_ID_FIELD": "item_id",
@@ -98,14 +100,17 @@ def recboles_sasrec(sizes: Sizes, n_items: int) -> Any:
         "layer_norm_eps": 1e-12,
         "initializer_range": 0.02,
         "loss_type": "CE",
+        "mask_ratio": 0.2,
+        **dict.fromkeys(("MASK_ITEM_SEQ", "POS_ITEMS", "NEG_ITEMS", "MASK_INDEX"), "unused"),
     }
-    return load("recbole.model.sequential_recommender.sasrec").SASRec(config, Catalogue(n_items + 1))
+    module = load(f"recbole.model.sequential_recommender.{name.lower()}")
+    return getattr(module, name)(config, Catalogue(n_items + 1))
 
 
-def copy_weights(ours: SASRec, theirs: Any) -> None:
+def copy_weights(ours: SASRec | HidesItems, theirs: Any) -> None:
     """Ours to theirs, which has a row for padding."""
     encoder: Any = ours.encoder
-    theirs.item_embedding.weight[1:] = ours.item_table.weight
+    theirs.item_embedding.weight[1 : 1 + len(ours.item_table.weight)] = ours.item_table.weight
     theirs.position_embedding.load_state_dict(encoder.positions.state_dict())
     theirs.LayerNorm.load_state_dict(encoder.input_norm.state_dict())
     for block, layer in zip(encoder.blocks, theirs.trm_encoder.layer, strict=True):
@@ -134,14 +139,53 @@ def test_sasrec_scores_as_recboles_with_the_same_weights() -> None:
     ours = SASRec(sizes, Material(n_items=n_items, train=histories)).eval()
     for parameter in ours.parameters():
         parameter.add_(torch.randn_like(parameter) * 0.1)
-    theirs = recboles_sasrec(sizes, n_items).eval()
+    theirs = recboles("SASRec", sizes, n_items).eval()
     copy_weights(ours, theirs)
+    expected = theirs.full_sort_predict(as_recbole_asks(histories))[:, 1:]
+    found = scores(ours, histories)
+    assert float(expected.std()) > 0.5
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
+
+def as_recbole_asks(histories: Sequences) -> dict[str, torch.Tensor]:
+    """Histories of up to 50 items as a batch of RecBole's, item 0 being its padding."""
     padded = torch.zeros(len(histories), 50, dtype=torch.long)
     for row, history in enumerate(histories):
         padded[row, : len(history)] = torch.from_numpy(history).long() + 1
-    asked = {"item_id_list": padded, "item_length": torch.from_numpy(histories.lengths)}
-    expected = theirs.full_sort_predict(asked)[:, 1:]
+    return {"item_id_list": padded, "item_length": torch.from_numpy(histories.lengths)}
+
+
+def bert4rec_pair(*, output_layer: bool, sizes: Sizes, material: Material) -> tuple[HidesItems, Any]:
+    """Ours and RecBole's with the same weights; without an output layer in both, which RecBole's had not in 1.0."""
+    torch.manual_seed(0)
+    ours = BERT4Rec(BERT4RecConfig(width=sizes.width), material) if output_layer else RecBole1BERT4Rec(sizes, material)
+    for parameter in ours.parameters():
+        parameter.add_(torch.randn_like(parameter) * 0.1)
+    theirs = recboles("BERT4Rec", sizes, material.n_items)
+    copy_weights(ours, theirs)
+    theirs.item_embedding.weight[-1] = ours.mask_D
+    if isinstance(ours, BERT4Rec):
+        theirs.output_ffn.load_state_dict(ours.project.state_dict())
+        theirs.output_ln.load_state_dict(ours.output_norm.state_dict())
+        theirs.output_bias[1:] = ours.bias_N
+    else:
+        theirs.output_ffn = theirs.output_gelu = theirs.output_ln = torch.nn.Identity()
+    return ours.eval(), theirs.eval()
+
+
+@needs_recbole
+@pytest.mark.parametrize("output_layer", [True, False], ids=["with the output layer", "without, as in RecBole 1.0"])
+@torch.no_grad()
+def test_bert4rec_scores_as_recboles_with_the_same_weights(output_layer: bool) -> None:
+    n_items, sizes = 120, Sizes(width=64)
+    rng = np.random.default_rng(2)
+    lengths = (1, 2, 5, 17, 48, 49, 49, 3, 30)
+    histories = Sequences.of([rng.integers(0, n_items, length).astype(np.int32) for length in lengths])
+    material = Material(n_items=n_items, train=histories)
+    ours, theirs = bert4rec_pair(output_layer=output_layer, sizes=sizes, material=material)
+    # RecBole makes room for the mask by leaving out the oldest item, of a short history too: it gets one to leave out
+    with_one_before = Sequences.of([np.append(np.int32(7), history) for history in histories])
+    expected = theirs.full_sort_predict(as_recbole_asks(with_one_before))[:, 1:]
     found = scores(ours, histories)
     assert float(expected.std()) > 0.5
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
