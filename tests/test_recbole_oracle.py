@@ -1,4 +1,4 @@
-"""RecBole as an oracle: its evaluator, its SASRec and its FDSA say the same of the same scores and weights."""
+"""RecBole as an oracle: its evaluator, its SASRec, BERT4Rec and FDSA say the same of the same scores and weights."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 
+from baselines.bert4rec import BERT4Rec, BERT4RecConfig, HidesItems
+from baselines.bert4rec_recbole1 import RecBole1BERT4Rec
 from baselines.fdsa import FDSA
 from baselines.sasrec import SASRec
 from benchmark.domain import Sequences
@@ -105,6 +107,8 @@ def recboles(module: str, name: str, sizes: Sizes, n_items: int) -> Any:
         "loss_type": "CE",
         "selected_features": ["text"],
         "pooling_mode": "mean",
+        "mask_ratio": 0.2,
+        **dict.fromkeys(("MASK_ITEM_SEQ", "POS_ITEMS", "NEG_ITEMS", "MASK_INDEX"), "unused"),
     }
     build = getattr(load(f"recbole.model.sequential_recommender.{module}"), name)
     return build(config, Catalogue(n_items + 1))
@@ -130,7 +134,7 @@ def copy_blocks(ours: SequenceEncoder, theirs: Any) -> None:
 
 def copy_input(table_ND: torch.Tensor, encoder: SequenceEncoder, theirs: Any) -> None:
     """Items, positions and the norm of both; theirs has a row for padding."""
-    theirs.item_embedding.weight[1:] = table_ND
+    theirs.item_embedding.weight[1 : 1 + len(table_ND)] = table_ND
     theirs.position_embedding.load_state_dict(encoder.positions.state_dict())
     theirs.LayerNorm.load_state_dict(encoder.input_norm.state_dict())
 
@@ -149,16 +153,16 @@ def away_from_start(model: Model) -> None:
         parameter.add_(torch.randn_like(parameter) * 0.1)
 
 
-def assert_same_scores(ours: Model, theirs: Any) -> None:
-    """Of every item after every history."""
-    asked = histories()
-    padded = torch.zeros(len(asked), 50, dtype=torch.long)
-    for row, history in enumerate(asked):
+def assert_same_scores(ours: Model, theirs: Any, asked: Sequences | None = None) -> None:
+    """Of every item after every history; ``asked``: what RecBole is given instead of the same histories."""
+    given = histories() if asked is None else asked
+    padded = torch.zeros(len(given), 50, dtype=torch.long)
+    for row, history in enumerate(given):
         padded[row, : len(history)] = torch.from_numpy(history).long() + 1
-    batch = {"item_id_list": padded, "item_length": torch.from_numpy(asked.lengths)}
+    batch = {"item_id_list": padded, "item_length": torch.from_numpy(given.lengths)}
     expected = theirs.full_sort_predict(batch)[:, 1:]
     assert float(expected.std()) > 0.5
-    torch.testing.assert_close(scores(ours, asked), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(scores(ours, histories()), expected, atol=1e-4, rtol=1e-4)
 
 
 @needs_recbole
@@ -191,6 +195,35 @@ def test_fdsa_scores_as_recboles_with_the_same_weights() -> None:
     copy_blocks(ours.feature_encoder, theirs.feature_trm_encoder)
     theirs.concat_layer.load_state_dict(ours.join.state_dict())
     assert_same_scores(ours, theirs)
+
+
+def bert4rec_pair(*, output_layer: bool) -> tuple[HidesItems, Any]:
+    """Ours and RecBole's with the same weights; without an output layer in both, which RecBole's had not in 1.0."""
+    torch.manual_seed(0)
+    material = Material(n_items=N_ITEMS, train=histories())
+    ours = BERT4Rec(BERT4RecConfig(width=SIZES.width), material) if output_layer else RecBole1BERT4Rec(SIZES, material)
+    away_from_start(ours)
+    theirs = recboles("bert4rec", "BERT4Rec", SIZES, N_ITEMS)
+    copy_input(ours.item_table.weight, ours.encoder, theirs)
+    copy_blocks(ours.encoder, theirs.trm_encoder)
+    theirs.item_embedding.weight[-1] = ours.mask_D
+    if isinstance(ours, BERT4Rec):
+        theirs.output_ffn.load_state_dict(ours.project.state_dict())
+        theirs.output_ln.load_state_dict(ours.output_norm.state_dict())
+        theirs.output_bias[1:] = ours.bias_N
+    else:
+        theirs.output_ffn = theirs.output_gelu = theirs.output_ln = torch.nn.Identity()
+    return ours.eval(), theirs.eval()
+
+
+@needs_recbole
+@pytest.mark.parametrize("output_layer", [True, False], ids=["with the output layer", "without, as in RecBole 1.0"])
+@torch.no_grad()
+def test_bert4rec_scores_as_recboles_with_the_same_weights(output_layer: bool) -> None:
+    ours, theirs = bert4rec_pair(output_layer=output_layer)
+    # RecBole makes room for the mask by leaving out the oldest item, of a short history too: it gets one to leave out
+    with_one_before = [np.append(np.int32(7), history)[-50:] for history in histories()]
+    assert_same_scores(ours, theirs, Sequences.of(with_one_before))
 
 
 IMPORTED = """

@@ -1,0 +1,131 @@
+"""BERT4Rec: items hidden in a sequence and guessed from both sides.
+
+Source: Sun et al., CIKM 2019 (arXiv:1904.06690). Hidden items are always behind the mask vector, as in the authors'
+code, never behind another item; width and depth are those that the suite's baselines share.
+Legend: B rows, L tokens a row, T asked positions, H hidden places, W windows of a batch, N items, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import inf
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.batches import Batch, Windows, whole_windows
+from benchmark.domain import Sequences
+from benchmark.layers import EPSILON, INITIAL_STD, SequenceEncoder, Sizes, initialise
+from benchmark.method import Budget, Material, Method, Model, check_ranges
+from benchmark.softmax import linear_cross_entropy
+
+
+@dataclass(frozen=True, kw_only=True)
+class BERT4RecConfig(Sizes):
+    dropout: float = 0.2
+    attention_dropout: float = 0.2
+    hidden_share: float = 0.3
+    """Probability of an item to be hidden."""
+    last_share: float = 0.5
+    """Share of the sequences of which the last item is hidden and no other: what a ranking asks."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_ranges(self, hidden_share=(0, 1), last_share=(0, 1))
+
+
+def draw_hidden(batch: Batch, hidden_share: float, last_share: float) -> Tensor:
+    """Which of the batch's asked positions are hidden, bool [T], at least one of every window.
+
+    Each by itself with probability ``hidden_share``, and where that is none, one of them; in a share of the windows the
+    last one alone.
+    """
+    device = batch.at_T.device
+    window_T = batch.segments_BL.flatten()[batch.at_T]
+    last_W = torch.bincount(window_T).cumsum(0) - 1  # asked positions come window by window
+    draw_T = torch.rand(len(window_T), device=device)
+    lowest_W = torch.full(last_W.shape, inf, device=device).scatter_reduce(0, window_T, draw_T, "amin")
+    anywhere_T = (draw_T < hidden_share) | (draw_T == lowest_W[window_T])
+    is_last_T = torch.zeros_like(anywhere_T).index_fill_(0, last_W, True)
+    last_only_W = torch.rand(len(last_W), device=device) < last_share
+    return torch.where(last_only_W[window_T], is_last_T, anywhere_T)
+
+
+class HidesItems(Model):
+    """s = Transformer(e_i + p, or m + p where the item is hidden), looking both ways; what is asked is hidden.
+
+    e: item table; m: the mask vector; p: positions. The score of an item is its dot product with s.
+    """
+
+    room = 1
+
+    def __init__(self, sizes: Sizes, material: Material) -> None:
+        super().__init__()
+        self.item_table = nn.Embedding(material.n_items, sizes.width)
+        self.mask_D = nn.Parameter(torch.empty(sizes.width))
+        self.encoder = SequenceEncoder(sizes)
+        self.apply(initialise)
+        nn.init.normal_(self.mask_D, std=INITIAL_STD)
+
+    def items(self) -> Tensor:
+        return self.item_table.weight
+
+    def states(self, batch: Batch, hidden_H: Tensor, items_ND: Tensor) -> Tensor:
+        """Transformer states at the asked positions, [T, D], where the items at flat places ``hidden_H`` are hidden."""
+        x_BLD = F.embedding(batch.items_BL, items_ND)
+        hidden_x_BLD = x_BLD.flatten(0, 1).index_put((hidden_H,), self.mask_D).view_as(x_BLD)
+        return self.encoder(hidden_x_BLD, batch, causal=False)
+
+    def users(self, batch: Batch, items_ND: Tensor) -> Tensor:
+        return self.states(batch, batch.at_T, items_ND)
+
+
+class BERT4Rec(HidesItems):
+    """Cloze over whole sequences: softmax(GELU(s W + b) E^T + b_N) at the hidden places only (equation 7).
+
+    As in the authors' code a layer norm follows the GELU. E is the table that the encoder reads.
+    """
+
+    def __init__(self, config: BERT4RecConfig, material: Material) -> None:
+        super().__init__(config, material)
+        self.hidden_share, self.last_share = config.hidden_share, config.last_share
+        self.project = nn.Linear(config.width, config.width)
+        self.output_norm = nn.LayerNorm(config.width, eps=EPSILON)
+        self.bias_N = nn.Parameter(torch.zeros(material.n_items))
+        self.project.apply(initialise)
+
+    def windows(self, sequences: Sequences) -> Windows:
+        return whole_windows(sequences)
+
+    def candidates(self, items_ND: Tensor) -> Tensor:
+        """Item vectors, and the bias as one more coordinate."""
+        return torch.cat([items_ND, self.bias_N[:, None]], dim=1)
+
+    def users(self, batch: Batch, items_ND: Tensor) -> Tensor:
+        h_TD = self.output_norm(F.gelu(self.project(super().users(batch, items_ND))))
+        return F.pad(h_TD, (0, 1), value=1.0)
+
+    def loss(self, batch: Batch) -> Tensor:
+        hidden_T = draw_hidden(batch, self.hidden_share, self.last_share)
+        asked = replace(
+            batch, **{name: getattr(batch, name)[hidden_T] for name in ("at_T", "targets_T", "sequences_T")}
+        )
+        items_ND = self.items()
+        return linear_cross_entropy(self.users(asked, items_ND), self.candidates(items_ND), asked.targets_T)
+
+
+METHODS = (
+    Method(
+        name="BERT4Rec",
+        family="id",
+        role="paper",
+        version=1,
+        paper="Sun et al., CIKM 2019, arXiv:1904.06690",
+        config=BERT4RecConfig,
+        build=BERT4Rec,
+        defaults={"patience": 50},
+        note="",
+        budgets={"literature": Budget(training={"epochs": 10_000, "patience": 500})},
+    ),
+)
