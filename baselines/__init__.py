@@ -1,6 +1,6 @@
 """Baselines and controls, one file a method."""
 
-from baselines import counts, s3rec, sasrec, sasrec_text, text_knn
+from baselines import counts, s3rec, s3rec_released, sasrec, sasrec_text, text_knn
 
 METHODS = (
     *counts.METHODS,
@@ -8,4 +8,5 @@ METHODS = (
     *sasrec.METHODS,
     *sasrec_text.METHODS,
     *s3rec.METHODS,
+    *s3rec_released.METHODS,
 )
