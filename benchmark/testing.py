@@ -53,6 +53,7 @@ SMALL: Mapping[str, Any] = {
     "experts": 3,
     "dropout": 0.2,
     "attention_dropout": 0.2,
+    "pretraining_epochs": 3,
 }
 """Set in configurations that have these fields; give others to `Subject`."""
 TOLERANCE = 1e-5
