@@ -103,11 +103,14 @@ class PretrainingFamily:
     """Raised whenever its outcomes change; part of an artefact's key."""
     config: type
     """Frozen dataclass of hyper-parameters; fields that a method's configuration shares take the method's values."""
-    build: Callable[[Any, NDArray[np.float32], NDArray[np.float32]], Pretrainer]
-    """``build(config, text [N, F], noisy text [N, F])`` over the items of all sources."""
+    build: Callable[[Any, Tensor, Tensor], Pretrainer]
+    """``build(config, text [N, F], noisy text [N, F])`` over the items of all sources; they are not to be changed."""
     paper: str
     noise: float = 0.15
     """Share of words left out of the noisy copy of source texts (UniSRec: 0.15); a change raises ``version``."""
+    rounds_text: Callable[[Any], bool] = lambda config: False
+    """``rounds_text(config)``: whether texts are read as factors of matrix products and in no other way. Under bfloat16
+    autocast these round them, so the texts given are then bfloat16 already; else they are float32."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.batches import prefix_windows, training_batches, training_windows
@@ -110,8 +109,8 @@ def pretrain(
     family: PretrainingFamily,
     parts: Mapping[str, Any],
     sequences: Sequences,
-    text: NDArray[np.float32],
-    noisy_text: NDArray[np.float32],
+    text: Tensor,
+    noisy_text: Tensor,
     *,
     cache: Path,
     device: torch.device | None = None,
@@ -119,7 +118,8 @@ def pretrain(
 ) -> Path:
     """Train for ``spec.epochs`` and write the artefact of ``parts`` (see `key_parts`); returns its file.
 
-    text, noisy_text: float32 [n_items, width] over the items of `merge`. Raises ArithmeticError on divergence.
+    text, noisy_text: [n_items, width] over the items of `merge`, as `PretrainingFamily.build` takes them. Raises
+    ArithmeticError on divergence.
     """
     device = device or torch.device("cpu")
     precision = resolve_precision(parts["precision"], device)

@@ -15,15 +15,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from benchmark import features, pretrain, store
-from benchmark.domain import Domain
+from benchmark import features, pretrain, source_text, store
+from benchmark.domain import Domain, Sequences
 from benchmark.encode import Encoded, drop_words, encode
 from benchmark.encoders import FEATURES
 from benchmark.errors import InputError
 from benchmark.jobs import derive_seed
 from benchmark.machine import commit, peak_memory_mb, reset_peak_memory, versions
-from benchmark.method import Material, Model, Registry, registry
+from benchmark.method import Material, Model, PretrainingFamily, Registry, configure, registry
 from benchmark.metrics import per_user
 from benchmark.plan import ArtefactTask, Task
 from benchmark.rank import rank
@@ -125,27 +126,41 @@ def make_artefact(task: ArtefactTask, place: Place) -> Path:
     found = pretrain.find(task.spec, task.key, place.cache, place.results)
     if found:
         return found
-    domains = [
-        _domain(place.cache, name, fingerprint)
-        for name, fingerprint in zip(task.spec.sources, task.parts["sources"], strict=True)
-    ]
     family = place.registry.family(task.spec.family)
-    text, noisy = (
-        np.concatenate([encoded(place.cache, domain, task.spec.encoder, noise=noise).matrix for domain in domains])
-        for noise in (0.0, family.noise)
-    )
+    sequences, text, noisy = _sources(task, family, place)
     with logging_to(place.log(task.key)) as log:
         return pretrain.pretrain(
             task.spec,
             family,
             task.parts,
-            pretrain.merge(domains),
+            sequences,
             text,
             noisy,
             cache=place.cache,
             device=torch.device(place.device),
             log=log,
         )
+
+
+def _sources(task: ArtefactTask, family: PretrainingFamily, place: Place) -> tuple[Sequences, Tensor, Tensor]:
+    """What a pre-training learns from: the sequences of its sources, their texts, and the noisy copy of these."""
+    spec = task.spec
+    domains = [
+        _domain(place.cache, name, fingerprint)
+        for name, fingerprint in zip(spec.sources, task.parts["sources"], strict=True)
+    ]
+    rounded = task.parts["precision"] == "bfloat16" and family.rounds_text(
+        configure(family.config, spec.config, f"pre-training '{spec.family}'")
+    )
+    text, noisy = (
+        source_text.joined(
+            [encoded(place.cache, domain, spec.encoder, noise=noise) for domain in domains],
+            torch.bfloat16 if rounded else torch.float32,
+            place.cache / "encoded",
+        )
+        for noise in (0.0, family.noise)
+    )
+    return pretrain.merge(domains), text, noisy
 
 
 def _pretraining(task: Task, place: Place) -> pretrain.Artefact | None:

@@ -71,7 +71,8 @@ class Subject:
             sizes = {entry.name for entry in fields(self.family.config)}
             shared = {key: value for key, value in asdict(config).items() if key in sizes}
             torch.manual_seed(1)
-            trainee = self.family.build(configure(self.family.config, shared, "toy"), text, text)
+            given = torch.from_numpy(text)
+            trainee = self.family.build(configure(self.family.config, shared, "toy"), given, given)
             pretrained = {name: value.clone() for name, value in trainee.weights().items()}
         return Material(
             n_items=domain.n_items,

@@ -15,10 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import inf
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.batches import PADDING, Batch
@@ -26,6 +24,11 @@ from benchmark.layers import initialise
 from benchmark.method import Pretrainer, check_ranges
 from benchmark.softmax import linear_cross_entropy
 from unisrec.model import TextEncoder, TextEncoderConfig
+
+
+def rounds_text(config: PretrainingConfig) -> bool:
+    """The adaptor multiplies texts by its weights; dropout would scale them first."""
+    return config.adaptor_dropout == 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +63,14 @@ class UniSRecPretrainer(Pretrainer):
     text_NF: Tensor
     noisy_NF: Tensor
 
-    def __init__(self, config: PretrainingConfig, text: NDArray[np.float32], noisy: NDArray[np.float32]) -> None:
+    def __init__(self, config: PretrainingConfig, text: Tensor, noisy: Tensor) -> None:
         super().__init__()
         self.config = config
         self.prefix_rows = config.prefix_rows
         self.universal = TextEncoder(config, text.shape[1])
         self.apply(initialise)
-        self.register_buffer("text_NF", torch.from_numpy(text), persistent=False)
-        self.register_buffer("noisy_NF", torch.from_numpy(noisy), persistent=False)
+        self.register_buffer("text_NF", text, persistent=False)
+        self.register_buffer("noisy_NF", noisy, persistent=False)
 
     def weights(self) -> dict[str, Tensor]:
         return self.universal.state_dict()
