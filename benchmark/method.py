@@ -55,7 +55,11 @@ class Trainable(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, batch: Batch) -> Tensor:
-        """Mean training loss over the batch's asked positions, a scalar."""
+        """Mean training loss over the batch's asked positions, a scalar.
+
+        Where several processes share each step's batch, this one's: the loop weights and adds up what they give. Only a
+        loss over pairs of positions needs to know of the others (`benchmark.parallel.gather`).
+        """
 
 
 class Model(Trainable):

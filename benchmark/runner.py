@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark import features, pretrain, source_text, store
+from benchmark import features, parallel, pretrain, source_text, store
 from benchmark.domain import Domain, Sequences
 from benchmark.encode import Encoded, drop_words, encode
 from benchmark.encoders import FEATURES
@@ -122,13 +122,16 @@ def logging_to(path: Path) -> Iterator[Callable[[str], None]]:
 
 
 def make_artefact(task: ArtefactTask, place: Place) -> Path:
-    """Pre-train, unless the artefact is there."""
+    """Pre-train, unless the artefact is there. Processes that torchrun started do it together."""
     found = pretrain.find(task.spec, task.key, place.cache, place.results)
+    parallel.check_same(
+        f"{task.key} {found}", f"{place.cache}: not all processes see the same there; give them one shared folder"
+    )
     if found:
         return found
     family = place.registry.family(task.spec.family)
-    sequences, text, noisy = _sources(task, family, place)
-    with logging_to(place.log(task.key)) as log:
+    sequences, text, noisy = parallel.leader_first(lambda: _sources(task, family, place))
+    with logging_to(place.log(task.key)) if parallel.leads() else nullcontext(lambda line: None) as log:
         return pretrain.pretrain(
             task.spec,
             family,
