@@ -170,25 +170,44 @@ def pack(
     )
 
 
-def training_batches(
-    sequences: Sequences, windows: Windows, batch_targets: int, rng: np.random.Generator
-) -> Iterator[Batch]:
-    """An epoch: the windows in random order, in batches of about ``batch_targets`` asked positions.
-
-    Raises InputError where there are none.
-    """
+def check_trainable(windows: Windows, processes: int = 1) -> None:
+    """Raise InputError where there is nothing to train on, or not a window for every process."""
     if not len(windows):
         raise InputError(
             "nothing to train on: no user has two training interactions (the last two of each are held out); "
             "prepare the data with longer histories"
         )
+    if len(windows) < processes:
+        raise InputError(f"{len(windows)} training sequences can't be shared by {processes} processes; start fewer")
+
+
+def training_batches(
+    sequences: Sequences,
+    windows: Windows,
+    batch_targets: int,
+    rng: np.random.Generator,
+    share: tuple[int, int] = (0, 1),
+) -> Iterator[Batch]:
+    """An epoch: the windows in random order, in batches of about ``batch_targets`` asked positions.
+
+    share: (number, count) of the processes that share each batch; this one packs its part. With equal ``rng`` all have
+    as many steps, and together the batches that one would have alone; only where such a batch has fewer windows than
+    there are processes, it is joined to the next. Raises InputError as `check_trainable` does.
+    """
+    number, processes = share
+    check_trainable(windows, processes)
     order = rng.permutation(len(windows))
     total = np.cumsum(windows.asked[order])
     n_batches = max(1, round(int(total[-1]) / batch_targets))
-    edges = np.searchsorted(total, np.arange(1, n_batches) * (total[-1] / n_batches))
-    for chosen in np.split(order, edges):
-        if len(chosen):
-            yield pack(sequences, windows, chosen)
+    edges = [0]
+    for edge in np.searchsorted(total, np.arange(1, n_batches) * (total[-1] / n_batches)).tolist():
+        if edge - edges[-1] >= processes and len(order) - edge >= processes:
+            edges.append(edge)
+    for chosen in np.split(order, edges[1:]):
+        if processes > 1:
+            # dealt out like cards, longest first: the parts differ by one window, and hardly in tokens
+            chosen = chosen[np.argsort(-windows.length[chosen], kind="stable")][number::processes]
+        yield pack(sequences, windows, chosen)
 
 
 def history_batches(

@@ -6,15 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from benchmark import features, pretrain, store, transfer
-from benchmark.cards import Cards, load_cards
-from benchmark.encode import provenance
-from benchmark.encoders import FEATURES, EncoderSpec
+from benchmark import groundwork, pretrain, store, transfer
+from benchmark.cards import load_cards
 from benchmark.errors import InputError
 from benchmark.execute import Failed, default_workers, execute, facts_key, label
 from benchmark.forecast import Forecast, Size, in_words
@@ -22,11 +19,11 @@ from benchmark.jobs import Job
 from benchmark.method import registry
 from benchmark.plan import Task, jobs_of, task_of
 from benchmark.precision import resolve_precision
-from benchmark.prepare import Prepared, prepare
+from benchmark.prepare import Prepared
 from benchmark.record import OverlapInfo, Planned, SourceInfo, TargetInfo
 from benchmark.report.build import build
 from benchmark.report.leaderboard import render_terminal, write_board
-from benchmark.runner import Facts, Place, encoded
+from benchmark.runner import Facts, Place
 from benchmark.splits import leave_one_out
 from benchmark.suite import Suite, load_suite
 
@@ -54,17 +51,24 @@ class Campaign:
 
 def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
     """Run what has no result yet, write the report, and return the jobs that failed. Raises InputError."""
-    device = _device(campaign.device)
+    device = groundwork.chosen_device(campaign.device)
     suite = load_suite(campaign.suite)
     cards = load_cards(campaign.cards, campaign.cache)
-    suite = _with_full_names(suite, cards)
+    suite = groundwork.with_full_names(suite, cards)
     targets = tuple(cards[name].name for name in campaign.targets)
     for name in targets or suite.targets:
         if cards[name].role == "source":
             raise InputError(f"'{name}' is a source of pre-training, not a target; choose another with --targets")
     known = registry(campaign.plugins)
     jobs = jobs_of(suite, known, targets=targets, methods=campaign.methods, seeds=campaign.seeds)
-    prepared = _prepare(jobs, cards, campaign, say)
+    prepared = groundwork.prepare_all(
+        (name for job in jobs for name in (job.target, *job.sources)),
+        cards,
+        data=campaign.data,
+        cache=campaign.cache,
+        allow_mismatch=campaign.allow_mismatch,
+        say=say,
+    )
     tasks = _tasks(jobs, prepared, device)
     facts = _facts(tasks, prepared)
     place = Place(
@@ -118,42 +122,9 @@ def _say_forecast(tasks: Sequence[Task], facts: Mapping[str, Facts], place: Plac
         say(f"in all about {in_words(total)} of one worker, without pre-training{without}")
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: torch sees no GPU here; use --device cpu, or install a build with CUDA")
-    return torch.device(name)
-
-
-def _with_full_names(suite: Suite, cards: Cards) -> Suite:
-    return suite.model_copy(
-        update={
-            "targets": tuple(cards[name].name for name in suite.targets),
-            "sources": tuple(cards[name].name for name in suite.sources),
-        }
-    )
-
-
-def _prepare(jobs: Sequence[Job], cards: Cards, campaign: Campaign, say: Callable[[str], None]) -> dict[str, Prepared]:
-    """Every domain that the jobs name, prepared and checked."""
-    names = dict.fromkeys(name for job in jobs for name in (job.target, *job.sources))
-    found: dict[str, Prepared] = {}
-    for name in names:
-        found[name] = prepare(
-            cards[name], data=campaign.data, cache=campaign.cache, allow_mismatch=campaign.allow_mismatch
-        )
-        domain = found[name].domain
-        say(f"{name}: {domain.n_users:,} users, {domain.n_items:,} items, {domain.n_interactions:,} interactions")
-    return found
-
-
 def _tasks(jobs: Sequence[Job], prepared: Mapping[str, Prepared], device: torch.device) -> list[Task]:
-    fingerprints = {name: each.domain.fingerprint for name, each in prepared.items()}
-    encoders: dict[str, Mapping[str, Any]] = {
-        name: features.provenance(name) if name.startswith(FEATURES) else provenance(EncoderSpec.parse(name))
-        for name in {job.encoder for job in jobs if job.encoder}
-    }
+    fingerprints = groundwork.fingerprints(prepared)
+    encoders = groundwork.provenances(job.encoder for job in jobs if job.encoder)
     precision = resolve_precision("auto", device)
     tasks = [task_of(job, fingerprints, encoders, precision) for job in jobs]
     # a target named twice, or a row that says what is the default anyway, is no second run
@@ -231,17 +202,14 @@ def _write_surroundings(suite: Suite, tasks: Sequence[Task], prepared: Mapping[s
 
 
 def _encode(tasks: Sequence[Task], prepared: Mapping[str, Prepared], place: Place) -> None:
-    """Encode all texts that the tasks read, here, with all processors, so that workers only map them."""
+    """Encode all texts that the tasks read."""
     wanted = [(task.job.target, task.job.encoder, 0.0) for task in tasks if task.job.encoder]
     artefacts = {task.artefact.key: task.artefact for task in tasks if task.artefact}
     for key, artefact in artefacts.items():
-        spec = artefact.spec
-        if pretrain.find(spec, key, place.cache, place.results) is None:
-            noise = place.registry.family(spec.family).noise
-            wanted += [(name, spec.encoder, share) for name in spec.sources for share in (0.0, noise)]
+        if pretrain.find(artefact.spec, key, place.cache, place.results) is None:
+            wanted += groundwork.texts_of(artefact, place.registry)
     for task in tasks:
         method = place.registry.method(task.job.method)
-        if task.job.encoder and "sources" in method.needs and not method.pretraining:
+        if task.job.encoder and "text" in method.needs and method.reads_sources:
             wanted += [(name, task.job.encoder, 0.0) for name in task.job.sources]
-    for name, encoder, noise in dict.fromkeys(wanted):
-        encoded(place.cache, prepared[name].domain, encoder, noise=noise, progress=True)
+    groundwork.encode_all(wanted, prepared, place.cache)

@@ -15,7 +15,7 @@ from rich.table import Table
 from benchmark import __version__
 from benchmark.data_commands import AllowMismatch, AsJson, CardFolders, Data, all_cards
 from benchmark.data_commands import app as data_app
-from benchmark.errors import InputError
+from benchmark.errors import InputError, ToldElsewhere
 from benchmark.paths import cache_dir
 
 app = typer.Typer(
@@ -132,6 +132,41 @@ def run_command(
         raise typer.Exit(1)
 
 
+@app.command("pretrain")
+def pretrain_command(
+    suite: Annotated[str, typer.Argument(help="A suite's name, or a YAML file.")],
+    data: Data = None,
+    cards: CardFolders = None,
+    results: Annotated[Path, typer.Option(help="Folder of stored runs; weights published there count.")] = Path(
+        "results"
+    ),
+    device: Device = Device.AUTO,
+    plugins: Plugins = None,
+    allow_mismatch: AllowMismatch = False,
+) -> None:
+    """Make the pre-trained weights that a suite's rows start from, and nothing else.
+
+    Several processes share the work under `torchrun --nproc-per-node N -m benchmark pretrain SUITE`.
+    """
+    from benchmark.artefacts import Order, make
+
+    failed = make(
+        Order(
+            suite=suite,
+            data=tuple(data or ()),
+            cards=tuple(cards or ()),
+            cache=cache_dir(),
+            results=results,
+            device=device.value,
+            plugins=tuple(plugins or ()),
+            allow_mismatch=allow_mismatch,
+        ),
+        say=lambda line: print(line, flush=True),
+    )
+    if failed:
+        raise typer.Exit(1)
+
+
 def _names(given: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in given.split(",") if name.strip())
 
@@ -182,6 +217,8 @@ def main() -> None:
     """Run the command line; input errors become a message and exit code 2."""
     try:
         app()
+    except ToldElsewhere:
+        sys.exit(2)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

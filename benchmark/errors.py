@@ -14,6 +14,10 @@ class InputError(Exception):
     """
 
 
+class ToldElsewhere(InputError):
+    """A mistake that another process of a group tells the user: this one just ends."""
+
+
 class IncompatibleRuns(InputError):
     """Runs that must not stand in one table, for example of two versions of a data set."""
 

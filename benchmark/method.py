@@ -72,7 +72,11 @@ class Trainable(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, batch: Batch) -> Tensor:
-        """Mean training loss over the batch's asked positions, a scalar."""
+        """Mean training loss over the batch's asked positions, a scalar.
+
+        Where several processes share each step's batch, this one's: the loop weights and adds up what they give. Only a
+        loss over pairs of positions needs to know of the others (`benchmark.parallel.gather`).
+        """
 
     def windows(self, sequences: Sequences) -> Windows:
         """What an epoch shows it of the sequences."""
@@ -155,11 +159,14 @@ class PretrainingFamily:
     """Raised whenever its outcomes change; part of an artefact's key."""
     config: type
     """Frozen dataclass of hyper-parameters; fields that a method's configuration shares take the method's values."""
-    build: Callable[[Any, NDArray[np.float32], NDArray[np.float32]], Pretrainer]
-    """``build(config, text [N, F], noisy text [N, F])`` over the items of all sources."""
+    build: Callable[[Any, Tensor, Tensor], Pretrainer]
+    """``build(config, text [N, F], noisy text [N, F])`` over the items of all sources; they are not to be changed."""
     paper: str
     noise: float = 0.15
     """Share of words left out of the noisy copy of source texts (UniSRec: 0.15); a change raises ``version``."""
+    rounds_text: Callable[[Any], bool] = lambda config: False
+    """``rounds_text(config)``: whether texts are read as factors of matrix products and in no other way. Under bfloat16
+    autocast these round them, so the texts given are then bfloat16 already; else they are float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +208,11 @@ class Method:
     def __post_init__(self) -> None:
         if self.pretraining and not self.needs >= {"text", "sources"}:
             raise ValueError(f"method '{self.name}' starts from pre-training: its needs must name text and sources")
+
+    @property
+    def reads_sources(self) -> bool:
+        """Whether it learns from the sources itself, having no pre-training artefact to start from."""
+        return "sources" in self.needs and self.pretraining is None
 
     def configure(self, overrides: Mapping[str, Any], where: str = "") -> Any:
         """The method's configuration with some fields changed; raises InputError for unknown or ill-typed ones."""

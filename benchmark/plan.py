@@ -128,6 +128,14 @@ def _jobs(
     ]
 
 
+def artefact_of(
+    spec: Pretraining, fingerprints: Mapping[str, str], encoders: Mapping[str, Mapping[str, Any]], precision: str
+) -> ArtefactTask:
+    """Give a pre-training its key; arguments as of `task_of`."""
+    parts = pretrain.key_parts(spec, fingerprints, encoders[spec.encoder], precision)
+    return ArtefactTask(spec=spec, key=digest(parts), parts=parts)
+
+
 def task_of(
     job: Job, fingerprints: Mapping[str, str], encoders: Mapping[str, Mapping[str, Any]], precision: str
 ) -> Task:
@@ -139,11 +147,7 @@ def task_of(
     def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
         return {**settings, "precision": precision} if settings.get("precision") == "auto" else dict(settings)
 
-    artefact = None
-    if job.pretraining is not None:
-        spec = job.pretraining
-        parts = pretrain.key_parts(spec, fingerprints, encoders[spec.encoder], precision)
-        artefact = ArtefactTask(spec=spec, key=digest(parts), parts=parts)
+    artefact = artefact_of(job.pretraining, fingerprints, encoders, precision) if job.pretraining else None
     parts = {
         "protocol": PROTOCOL,
         "track": job.track,

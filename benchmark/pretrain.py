@@ -2,6 +2,9 @@
 
 An artefact is one safetensors file of half-precision weights, with what it is in its metadata. Its length in epochs is
 part of its key; a longer one continues a shorter one where that one's state is still in the cache.
+
+Several processes may make one together: they see the same windows in the same order, each packs its part of every batch
+and draws its own dropout and gate noise. The first of them writes.
 """
 
 from __future__ import annotations
@@ -15,15 +18,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark.batches import training_batches
+from benchmark import parallel
+from benchmark.batches import check_trainable, training_batches
 from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError
 from benchmark.jobs import PROTOCOL, Pretraining, derive_seed, digest
 from benchmark.machine import peak_memory_mb, reset_peak_memory
-from benchmark.method import PretrainingFamily, configure
+from benchmark.method import Pretrainer, PretrainingFamily, configure
 from benchmark.precision import resolve_precision
 from benchmark.store import ARTEFACTS
 from benchmark.train import (
@@ -105,13 +108,35 @@ def merge(domains: Sequence[Domain]) -> Sequences:
     return Sequences(items.astype(np.int32), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
+def _resume(
+    state: Path, epochs: int, model: Pretrainer, optimizer: torch.optim.Optimizer
+) -> tuple[list[dict[str, float]], dict[str, float]]:
+    """Go on from a state of at most ``epochs``, if it is there: its learning curve, and what it has cost.
+
+    All processes begin with the weights of the first. Raises InputError where they see different states.
+    """
+    curve: list[dict[str, float]] = []
+    spent = {"wall_seconds": 0.0, "core_seconds": 0.0}
+    resumed = load_tensors(state)
+    if resumed and len(resumed[1]["curve"]) <= epochs:
+        tensors, about = resumed
+        model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model/")})
+        restore_optimizer(model, optimizer, tensors)
+        curve, spent = list(about["curve"]), dict(about["spent"])
+    parallel.check_same(
+        f"{len(curve)}", f"{state.parent}: not all processes see the same state there; give them one shared folder"
+    )
+    parallel.follow_leader([*model.state_dict().values(), *optimizer_tensors(model, optimizer).values()])
+    return curve, spent
+
+
 def pretrain(
     spec: Pretraining,
     family: PretrainingFamily,
     parts: Mapping[str, Any],
     sequences: Sequences,
-    text: NDArray[np.float32],
-    noisy_text: NDArray[np.float32],
+    text: Tensor,
+    noisy_text: Tensor,
     *,
     cache: Path,
     device: torch.device | None = None,
@@ -119,7 +144,9 @@ def pretrain(
 ) -> Path:
     """Train for ``spec.epochs`` and write the artefact of ``parts`` (see `key_parts`); returns its file.
 
-    text, noisy_text: float32 [n_items, width] over the items of `merge`. Raises ArithmeticError on divergence.
+    text, noisy_text: [n_items, width] over the items of `merge`, as `PretrainingFamily.build` takes them. Raises
+    ArithmeticError on divergence, and InputError where there is not enough to train on for all processes, or where
+    these have different states to resume from.
     """
     device = device or torch.device("cpu")
     precision = resolve_precision(parts["precision"], device)
@@ -130,51 +157,55 @@ def pretrain(
     model = family.build(config, text, noisy_text).to(device)
     optimizer = adam(model, config.learning_rate)
     windows = model.windows(sequences)
-    curve: list[dict[str, float]] = []
-    spent = {"wall_seconds": 0.0, "core_seconds": 0.0}
-
+    with parallel.agreed():
+        check_trainable(windows, parallel.world_size())
     state = folder(cache) / f".state-{digest({**parts, 'epochs': None})[:16]}.safetensors"
-    resumed = load_tensors(state)
-    if resumed and len(resumed[1]["curve"]) <= spec.epochs:
-        tensors, about = resumed
-        model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model/")})
-        restore_optimizer(model, optimizer, tensors)
-        curve, spent = list(about["curve"]), dict(about["spent"])
+    curve, spent = _resume(state, spec.epochs, model, optimizer)
+    if curve:
         log(f"resumed after epoch {len(curve)}")
 
     def cost() -> dict[str, float]:
+        """What all processes have spent; each must ask."""
+        core_seconds = torch.tensor(time.process_time() - core_started, dtype=torch.float64)
         return {
             "wall_seconds": spent["wall_seconds"] + time.perf_counter() - started,
-            "core_seconds": spent["core_seconds"] + time.process_time() - core_started,
+            "core_seconds": spent["core_seconds"] + float(parallel.total(core_seconds)),
         }
 
-    last_write = time.monotonic()
+    so_far, last_write = cost(), time.monotonic()
     for epoch in range(len(curve) + 1, spec.epochs + 1):
         began = time.perf_counter()
-        torch.manual_seed(derive_seed(spec.seed, "epoch", epoch))
+        own = (parallel.rank(),) if parallel.rank() else ()  # the first draws what one alone would draw
+        torch.manual_seed(derive_seed(spec.seed, "epoch", epoch, *own))
         rng = np.random.default_rng(derive_seed(spec.seed, "order", epoch))
-        batches = training_batches(sequences, windows, config.batch_targets, rng)
+        batches = training_batches(
+            sequences, windows, config.batch_targets, rng, (parallel.rank(), parallel.world_size())
+        )
         loss = run_epoch(model, optimizer, batches, precision, device)
         seconds = time.perf_counter() - began
         curve.append({"epoch": epoch, "loss": loss, "seconds": seconds})
         log(f"pre-training {spec.family}, epoch {epoch} of {spec.epochs}: loss {loss:.4f} ({seconds:.1f} s)")
-        if epoch == spec.epochs or time.monotonic() - last_write > STATE_SECONDS:
+        so_far = cost()
+        if parallel.leads() and (epoch == spec.epochs or time.monotonic() - last_write > STATE_SECONDS):
             tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
-            save_tensors(state, tensors | optimizer_tensors(model, optimizer), {"curve": curve, "spent": cost()})
+            save_tensors(state, tensors | optimizer_tensors(model, optimizer), {"curve": curve, "spent": so_far})
             last_write = time.monotonic()
 
     key = digest(parts)
     path = folder(cache) / file_name(spec, key)
-    weights = {name: value.half() for name, value in model.weights().items()}
-    about = {
-        "key": key,
-        "key_parts": dict(parts),
-        "sources": list(spec.sources),
-        "epochs": spec.epochs,
-        "curve": curve,
-        **cost(),
-        "peak_memory_mb": peak_memory_mb(device),
-        "threads": torch.get_num_threads(),
-    }
-    save_tensors(path, weights, about)
+    with parallel.agreed():  # when all are through, all find what was written
+        if parallel.leads():
+            weights = {name: value.half() for name, value in model.weights().items()}
+            about = {
+                "key": key,
+                "key_parts": dict(parts),
+                "sources": list(spec.sources),
+                "epochs": spec.epochs,
+                "curve": curve,
+                **so_far,
+                "peak_memory_mb": peak_memory_mb(device),
+                "threads": torch.get_num_threads(),
+                "processes": parallel.world_size(),
+            }
+            save_tensors(path, weights, about)
     return path

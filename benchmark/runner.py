@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -16,15 +16,25 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from benchmark import features, pretrain, store
-from benchmark.domain import Domain
+from benchmark import features, parallel, pretrain, source_text, store
+from benchmark.domain import Domain, Sequences
 from benchmark.encode import Encoded, drop_words, encode
 from benchmark.encoders import FEATURES
 from benchmark.errors import InputError
 from benchmark.jobs import derive_seed
 from benchmark.machine import commit, peak_memory_mb, reset_peak_memory, versions
-from benchmark.method import Learned, Material, Method, Registry, SourceMaterial, registry
+from benchmark.method import (
+    Learned,
+    Material,
+    Method,
+    PretrainingFamily,
+    Registry,
+    SourceMaterial,
+    configure,
+    registry,
+)
 from benchmark.metrics import per_user
 from benchmark.plan import ArtefactTask, Task
 from benchmark.rank import rank
@@ -123,31 +133,48 @@ def logging_to(path: Path) -> Iterator[Callable[[str], None]]:
 
 
 def make_artefact(task: ArtefactTask, place: Place) -> Path:
-    """Pre-train, unless the artefact is there."""
+    """Pre-train, unless the artefact is there. Processes that torchrun started do it together."""
     found = pretrain.find(task.spec, task.key, place.cache, place.results)
+    parallel.check_same(
+        f"{task.key} {found}", f"{place.cache}: not all processes see the same there; give them one shared folder"
+    )
     if found:
         return found
-    domains = [
-        _domain(place.cache, name, fingerprint)
-        for name, fingerprint in zip(task.spec.sources, task.parts["sources"], strict=True)
-    ]
     family = place.registry.family(task.spec.family)
-    text, noisy = (
-        np.concatenate([encoded(place.cache, domain, task.spec.encoder, noise=noise).matrix for domain in domains])
-        for noise in (0.0, family.noise)
-    )
-    with logging_to(place.log(task.key)) as log:
+    sequences, text, noisy = parallel.leader_first(lambda: _sources(task, family, place))
+    with logging_to(place.log(task.key)) if parallel.leads() else nullcontext(lambda line: None) as log:
         return pretrain.pretrain(
             task.spec,
             family,
             task.parts,
-            pretrain.merge(domains),
+            sequences,
             text,
             noisy,
             cache=place.cache,
             device=torch.device(place.device),
             log=log,
         )
+
+
+def _sources(task: ArtefactTask, family: PretrainingFamily, place: Place) -> tuple[Sequences, Tensor, Tensor]:
+    """What a pre-training learns from: the sequences of its sources, their texts, and the noisy copy of these."""
+    spec = task.spec
+    domains = [
+        _domain(place.cache, name, fingerprint)
+        for name, fingerprint in zip(spec.sources, task.parts["sources"], strict=True)
+    ]
+    rounded = task.parts["precision"] == "bfloat16" and family.rounds_text(
+        configure(family.config, spec.config, f"pre-training '{spec.family}'")
+    )
+    text, noisy = (
+        source_text.joined(
+            [encoded(place.cache, domain, spec.encoder, noise=noise) for domain in domains],
+            torch.bfloat16 if rounded else torch.float32,
+            place.cache / "encoded",
+        )
+        for noise in (0.0, family.noise)
+    )
+    return pretrain.merge(domains), text, noisy
 
 
 def _pretraining(task: Task, place: Place) -> pretrain.Artefact | None:
@@ -257,7 +284,7 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
 
 def _own_sources(task: Task, method: Method, place: Place) -> list[Domain]:
     """The source domains that a method reads itself, having no pre-training artefact to start from."""
-    if "sources" not in method.needs or method.pretraining:
+    if not method.reads_sources:
         return []
     return [
         _domain(place.cache, name, fingerprint)
@@ -273,7 +300,7 @@ def _source_material(
     taxonomies: Sequence[tuple[tuple[str, ...], ...]],
 ) -> SourceMaterial:
     text = None
-    if task.job.encoder:
+    if task.job.encoder and "text" in method.needs:
         text = np.concatenate([encoded(place.cache, domain, task.job.encoder).matrix for domain in domains])
     return SourceMaterial(
         n_items=sum(domain.n_items for domain in domains),

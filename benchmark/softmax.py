@@ -21,7 +21,14 @@ more than it is computed. That many logits an item take no more memory than the 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx, h_TD: Tensor, items_ND: Tensor, targets_T: Tensor, scale: float, groups_T: Tensor | None, fill: float
+        ctx,
+        h_TD: Tensor,
+        items_ND: Tensor,
+        targets_T: Tensor,
+        scale: float,
+        groups_T: Tensor | None,
+        groups_N: Tensor | None,
+        fill: float,
     ) -> Tensor:
         device = h_TD.device.type
         compute = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else h_TD.dtype
@@ -39,7 +46,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             logits_CN = h_CD @ items_ND_.T
             left_out_CN = None
             if groups_T is not None:
-                left_out_CN = groups_T[begin : begin + chunk, None] == groups_T
+                left_out_CN = groups_T[begin : begin + chunk, None] == groups_N
                 left_out_CN.scatter_(1, targets_C1, False)
                 logits_CN.masked_fill_(left_out_CN, fill)
             # the library's softmax is one pass in float32 inside, whatever goes in and comes out
@@ -60,11 +67,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None, None, None, None]:
         d_h_TD, d_items_ND = ctx.saved_tensors
         (gradient,), (by_h, by_items) = grad_outputs, ctx.factors
         d_h_TD = d_h_TD.to(ctx.dtypes[0]) * (gradient * by_h)
-        return d_h_TD, d_items_ND.to(ctx.dtypes[1]) * (gradient * by_items), None, None, None, None
+        return d_h_TD, d_items_ND.to(ctx.dtypes[1]) * (gradient * by_items), None, None, None, None, None
 
 
 def linear_cross_entropy(
@@ -74,6 +81,7 @@ def linear_cross_entropy(
     scale: float = 1.0,
     *,
     groups_T: Tensor | None = None,
+    groups_N: Tensor | None = None,
     fill: float = -torch.inf,
 ) -> Tensor:
     """Mean cross-entropy of ``softmax(scale * h @ items.T)`` against ``targets``, a scalar.
@@ -82,7 +90,9 @@ def linear_cross_entropy(
     where its probability is below the smallest float32. Under autocast the products run in its dtype, and
     probabilities are computed in float32 and rounded to it.
 
-    groups_T: for in-batch negatives (N = T, item t belongs to row t): items of a row's own group, other than its
-    target, are no negatives. Their logit becomes ``fill``: minus infinity leaves them out.
+    groups_T, groups_N: for in-batch negatives, a label of each row and of each item; without the latter, N = T and
+    item t has the label of row t. Items with a row's own label, other than its target, are no negatives for it. Their
+    logit becomes ``fill``: minus infinity leaves them out.
     """
-    return _LinearCrossEntropy.apply(h_TD, items_ND, targets_T, scale, groups_T, fill)
+    groups_N = groups_T if groups_N is None else groups_N
+    return _LinearCrossEntropy.apply(h_TD, items_ND, targets_T, scale, groups_T, groups_N, fill)

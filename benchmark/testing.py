@@ -84,12 +84,13 @@ class Subject:
             sizes = {entry.name for entry in fields(self.family.config)}
             shared = {key: value for key, value in asdict(config).items() if key in sizes}
             torch.manual_seed(1)
-            trainee = self.family.build(configure(self.family.config, shared, "toy"), text, text)
+            given = torch.from_numpy(text)
+            trainee = self.family.build(configure(self.family.config, shared, "toy"), given, given)
             pretrained = {name: value.clone() for name, value in trainee.weights().items()}
         needs, sources = self.method.needs, None
         source = toy_domain(n_items=30, n_users=25)
         taxonomies = attributes([domain, source]) if "taxonomy" in needs else [None, None]
-        if "sources" in needs and not self.method.pretraining:
+        if self.method.reads_sources:
             sources = SourceMaterial(
                 n_items=source.n_items,
                 train=source.sequences.without_last(2),

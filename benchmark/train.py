@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from benchmark import parallel
 from benchmark.batches import Batch, training_batches
 from benchmark.jobs import derive_seed
 from benchmark.method import Model, Phase, ScoringModel, Trainable, check_ranges
@@ -98,17 +99,21 @@ def adam(
 def run_epoch(
     model: Trainable, optimizer: torch.optim.Optimizer, batches: Iterable[Batch], precision: str, device: torch.device
 ) -> float:
-    """One pass of gradient steps; the mean loss a batch. Raises ArithmeticError when it is no longer finite."""
+    """One pass of gradient steps; the mean loss a batch. Raises ArithmeticError when it is no longer finite.
+
+    Where several processes train, each gives its own part of every batch, and all get the loss of the whole.
+    """
     model.train()
     losses: list[Tensor] = []
     for batch in batches:
         optimizer.zero_grad(set_to_none=True)
         with autocast(precision, device):
-            loss = model.loss(batch.to(device))
+            loss = parallel.part_of_mean(model.loss(batch.to(device)), len(batch.targets_T))
         loss.backward()
+        parallel.sum_gradients(model)
         optimizer.step()
         losses.append(loss.detach())
-    mean = float(torch.stack(losses).mean())
+    mean = float(parallel.total(torch.stack(losses).mean()))
     if not np.isfinite(mean):
         raise ArithmeticError(f"the training loss is {mean}: the model has diverged (try a smaller learning rate)")
     return mean

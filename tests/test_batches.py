@@ -26,6 +26,7 @@ from benchmark.batches import (
     whole_windows,
 )
 from benchmark.domain import Sequences
+from benchmark.errors import InputError
 from benchmark.method import Material, Model, registry
 from benchmark.testing import SMALL, toy_text
 
@@ -124,6 +125,74 @@ def test_an_epoch_asks_everything_once_in_batches_of_the_size_wished(lengths: li
     longest = int(windows.asked.max())
     for batch in epochs[0]:
         assert len(batch.at_T) < 2 * batch_targets + 2 * longest
+
+
+@given(
+    lengths=st.lists(st.integers(1, 70), min_size=1, max_size=20),
+    batch_targets=st.integers(1, 200),
+    processes=st.integers(2, 5),
+)
+@settings(max_examples=30)
+def test_processes_share_the_batches_of_one(lengths: list[int], batch_targets: int, processes: int) -> None:
+    sequences = random_sequences(lengths)
+    windows = training_windows(sequences)
+
+    def epoch(share: tuple[int, int]) -> list[Counter[Question]]:
+        rng = np.random.default_rng(3)
+        return [Counter(asked(each)) for each in training_batches(sequences, windows, batch_targets, rng, share)]
+
+    if len(windows) < processes:
+        with pytest.raises(InputError):
+            epoch((0, processes))
+        return
+    parts = [epoch((number, processes)) for number in range(processes)]
+    assert all(each for part in parts for each in part), "a process has nothing to do"
+    steps = [sum(step, Counter[Question]()) for step in zip(*parts, strict=True)]
+    # a batch of one process is a step, or the beginning or a part of one where it is too small to be shared
+    waiting = epoch((0, 1))
+    for step in steps:
+        joined = waiting.pop(0)
+        while joined != step:
+            assert len(joined) < step.total(), "the step is not made of batches of one process"
+            joined += waiting.pop(0)
+    assert not waiting
+
+
+@pytest.mark.parametrize(
+    ("processes", "expected"),
+    [
+        (1, [2, 3, 3, 3, 3, 3, 3, 3, 3, 4]),
+        (2, [2, 3, 3, 3, 3, 3, 3, 3, 3, 4]),
+        (3, [2 + 3, 3, 3, 3, 3, 3, 3, 3, 4]),
+        (4, [2 + 3, 3 + 3, 3 + 3, 3 + 3, 3 + 4]),
+    ],
+)
+def test_only_what_is_too_small_to_be_shared_is_joined(processes: int, expected: list[int]) -> None:
+    """Thirty sequences of five pairs each, about fifteen pairs a batch; sizes of steps, in sequences."""
+    sequences = random_sequences([6] * 30)
+    windows = training_windows(sequences)
+    parts = [
+        [
+            len(batch.at_T) // 5
+            for batch in training_batches(sequences, windows, 15, np.random.default_rng(0), (number, processes))
+        ]
+        for number in range(processes)
+    ]
+    assert [sum(step) for step in zip(*parts, strict=True)] == expected
+
+
+def test_parts_of_a_batch_are_nearly_equal() -> None:
+    """In tokens they differ by less than the longest history; chance alone would make one of four a fifth too large."""
+    sequences = random_sequences((2 + np.random.default_rng(0).geometric(0.1, 400)).clip(max=MAX_LENGTH).tolist())
+    windows = training_windows(sequences)
+    parts = [
+        [
+            int((batch.segments_BL != PADDING).sum())
+            for batch in training_batches(sequences, windows, 1000, np.random.default_rng(0), (number, 4))
+        ]
+        for number in range(4)
+    ]
+    assert all(max(step) - min(step) < MAX_LENGTH for step in zip(*parts, strict=True))
 
 
 def test_batches_are_as_large_as_wished_and_in_another_order_each_epoch() -> None:

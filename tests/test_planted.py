@@ -35,7 +35,9 @@ def pretrained(job: Job, sources: list[Domain], folder: Path) -> pretrain.Artefa
     spec = job.pretraining
     assert spec is not None
     parts = pretrain.key_parts(spec, {each.name: each.fingerprint for each in sources}, {}, "float32")
-    clean, noisy = (np.concatenate([texts(each, folder, noisy=n) for each in sources]) for n in (False, True))
+    clean, noisy = (
+        torch.from_numpy(np.concatenate([texts(each, folder, noisy=n) for each in sources])) for n in (False, True)
+    )
     family = registry().families[spec.family]
     path = pretrain.pretrain(spec, family, parts, pretrain.merge(sources), clean, noisy, cache=folder)
     return pretrain.load(path, digest(parts))

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from questions import Question, asked
 from safetensors import safe_open
 from torch import Tensor, nn
@@ -62,7 +61,7 @@ def parts_of(spec: Pretraining) -> dict[str, Any]:
 def make(spec: Pretraining, cache: Path, *, family: PretrainingFamily = FAMILY, **options: Any) -> Path:
     sequences = merge([SOURCES[name] for name in spec.sources])
     n_items = sum(SOURCES[name].n_items for name in spec.sources)
-    text, noisy = (np.random.default_rng(seed).normal(size=(n_items, 10)).astype(np.float32) for seed in (3, 4))
+    text, noisy = (torch.from_numpy(np.random.default_rng(seed).normal(size=(n_items, 10))).float() for seed in (3, 4))
     return pretrain(spec, family, parts_of(spec), sequences, text, noisy, cache=cache, **options)
 
 
@@ -100,7 +99,7 @@ class Spy(Pretrainer):
 
     asked: ClassVar[list[list[Question]]] = []
 
-    def __init__(self, config: SpyConfig, text: NDArray[np.float32], noisy: NDArray[np.float32]) -> None:
+    def __init__(self, config: SpyConfig, text: Tensor, noisy: Tensor) -> None:
         super().__init__()
         self.prefix_rows = config.prefix_rows
         self.weight = nn.Parameter(torch.ones(2))
@@ -151,8 +150,8 @@ def test_sources_without_two_training_items_are_refused(tmp_path: Path) -> None:
             FAMILY,
             parts_of(SPEC),
             Sequences.of([[0], [1], []]),
-            np.ones((2, 4), np.float32),
-            np.ones((2, 4), np.float32),
+            torch.ones(2, 4),
+            torch.ones(2, 4),
             cache=tmp_path,
         )
     assert not list(tmp_path.rglob("*.safetensors"))

@@ -23,14 +23,23 @@ def inputs(rows: int, items: int, width: int, seed: int = 0, size: float = 1.0) 
     return h_TD.requires_grad_(), items_ND.requires_grad_(), torch.randint(items, (rows,))
 
 
-def naive(h_TD: Tensor, items_ND: Tensor, targets_T: Tensor, scale: float, groups_T: Tensor, fill: float) -> Tensor:
+def naive(
+    h_TD: Tensor,
+    items_ND: Tensor,
+    targets_T: Tensor,
+    scale: float,
+    groups_T: Tensor,
+    fill: float,
+    groups_N: Tensor | None = None,
+) -> Tensor:
     """Row by row, as the formula is written."""
+    groups_N = groups_T if groups_N is None else groups_N
     losses = []
     for row, target in enumerate(targets_T.tolist()):
         logits_N = scale * (items_ND @ h_TD[row])
         terms = []
         for item in range(len(items_ND)):
-            left_out = item != target and groups_T[item] == groups_T[row]
+            left_out = item != target and groups_N[item] == groups_T[row]
             terms.append(torch.tensor(fill) if left_out else logits_N[item])
         losses.append(torch.logsumexp(torch.stack(terms), 0) - logits_N[target])
     return torch.stack(losses).mean()
@@ -79,6 +88,17 @@ def test_items_of_a_rows_own_group_are_no_negatives(fill: float, seed: int) -> N
     loss = linear_cross_entropy(h_TD, keys_TD, own_T, 3.0, groups_T=groups_T, fill=fill)
     expected = naive(h_TD, keys_TD, own_T, 3.0, groups_T, fill)
     assert_same(with_gradients(loss, h_TD, keys_TD), with_gradients(expected, h_TD, keys_TD), 1e-4)
+
+
+@pytest.mark.parametrize("fill", [-torch.inf, 0.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_and_items_may_be_labelled_apart(fill: float, seed: int) -> None:
+    """As where several processes have keys: a row's own key is anywhere, and so are those of its group."""
+    h_TD, keys_ND, own_T = inputs(7, 24, 5, seed)
+    groups_T, groups_N = torch.randint(9, (7,)), torch.randint(9, (24,))
+    loss = linear_cross_entropy(h_TD, keys_ND, own_T, 3.0, groups_T=groups_T, groups_N=groups_N, fill=fill)
+    expected = naive(h_TD, keys_ND, own_T, 3.0, groups_T, fill, groups_N)
+    assert_same(with_gradients(loss, h_TD, keys_ND), with_gradients(expected, h_TD, keys_ND), 1e-4)
 
 
 def test_groups_over_several_chunks() -> None:

@@ -127,7 +127,8 @@ def unisrec(*, with_ids: bool = False, pretrained: dict[str, Tensor] | None = No
 
 def pretrainer(**changes: Any) -> UniSRecPretrainer:
     torch.manual_seed(8)
-    made = UniSRecPretrainer(configure(PretrainingConfig, SIZES | changes, "test"), random_text(0), random_text(9))
+    text, noisy = map(torch.from_numpy, (random_text(0), random_text(9)))
+    made = UniSRecPretrainer(configure(PretrainingConfig, SIZES | changes, "test"), text, noisy)
     randomise(made)
     return made.eval()
 

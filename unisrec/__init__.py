@@ -4,13 +4,22 @@ from functools import partial
 
 from benchmark.method import Method, PretrainingFamily
 from unisrec.model import UniSRec, UniSRecConfig
-from unisrec.objectives import PretrainingConfig, UniSRecPretrainer
+from unisrec.objectives import PretrainingConfig, UniSRecPretrainer, rounds_text
 
 PAPER = "Hou et al., KDD 2022, arXiv:2206.05941"
 FAMILY = "UniSRec"
 SCRATCH, ZERO_SHOT = "-scratch", "-zeroshot"
 
-FAMILIES = (PretrainingFamily(name=FAMILY, version=1, config=PretrainingConfig, build=UniSRecPretrainer, paper=PAPER),)
+FAMILIES = (
+    PretrainingFamily(
+        name=FAMILY,
+        version=1,
+        config=PretrainingConfig,
+        build=UniSRecPretrainer,
+        paper=PAPER,
+        rounds_text=rounds_text,
+    ),
+)
 METHODS = tuple(
     Method(
         name=name + suffix,

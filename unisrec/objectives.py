@@ -7,7 +7,10 @@ Whole sequences instead of prefix rows: every position of a sequence is a pair o
 same sequence are no negatives for it (a random batch of prefix rows hardly holds two of one user). The adaptor runs
 once per distinct item of a step, so gate noise and dropout are shared among an item's occurrences.
 
-Legend: B rows, L tokens a row, T asked positions, U distinct items of a batch, F text width, D width.
+Where several processes share a batch, each contrasts its own positions with the keys of all.
+
+Legend: B rows, L tokens a row, T asked positions, A those of all processes, U distinct items of a batch, F text width,
+D width.
 """
 
 from __future__ import annotations
@@ -15,18 +18,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import inf
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmark import parallel
 from benchmark.batches import PADDING, Batch, Windows, prefix_windows
 from benchmark.domain import Sequences
 from benchmark.layers import initialise
 from benchmark.method import Pretrainer, check_ranges
 from benchmark.softmax import linear_cross_entropy
 from unisrec.model import TextEncoder, TextEncoderConfig
+
+
+def rounds_text(config: PretrainingConfig) -> bool:
+    """The adaptor multiplies texts by its weights; dropout would scale them first."""
+    return config.adaptor_dropout == 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +68,13 @@ class UniSRecPretrainer(Pretrainer):
     text_NF: Tensor
     noisy_NF: Tensor
 
-    def __init__(self, config: PretrainingConfig, text: NDArray[np.float32], noisy: NDArray[np.float32]) -> None:
+    def __init__(self, config: PretrainingConfig, text: Tensor, noisy: Tensor) -> None:
         super().__init__()
         self.config = config
         self.universal = TextEncoder(config, text.shape[1])
         self.apply(initialise)
-        self.register_buffer("text_NF", torch.from_numpy(text), persistent=False)
-        self.register_buffer("noisy_NF", torch.from_numpy(noisy), persistent=False)
+        self.register_buffer("text_NF", text, persistent=False)
+        self.register_buffer("noisy_NF", noisy, persistent=False)
 
     def windows(self, sequences: Sequences) -> Windows:
         return prefix_windows(sequences) if self.config.prefix_rows else super().windows(sequences)
@@ -76,17 +83,23 @@ class UniSRecPretrainer(Pretrainer):
         return self.universal.state_dict()
 
     def _contrast(self, anchors_TD: Tensor, keys_TD: Tensor, batch: Batch) -> Tensor:
-        """-log softmax of each anchor's own key among the keys of the batch."""
+        """-log softmax of each anchor's own key among the keys of the batch, wherever they are."""
         groups_T, fill = None if self.config.prefix_rows else batch.sequences_T, -torch.inf
         if self.config.released_negatives:
             groups_T, fill = batch.targets_T, 0.0
-        own_T = torch.arange(len(keys_TD), device=keys_TD.device)
+        layout = parallel.rows(len(keys_TD))
         return linear_cross_entropy(
-            anchors_TD, keys_TD, own_T, 1 / self.config.temperature, groups_T=groups_T, fill=fill
+            anchors_TD,
+            parallel.gather(keys_TD, layout),
+            layout.first + torch.arange(len(keys_TD), device=keys_TD.device),
+            1 / self.config.temperature,
+            groups_T=groups_T,
+            groups_N=None if groups_T is None else parallel.gather(groups_T, layout),
+            fill=fill,
         )
 
     def loss(self, batch: Batch) -> Tensor:
-        """L = l_SI + lambda l_SS (equation 9), mean over the asked positions."""
+        """L = l_SI + lambda l_SS (equation 9), mean over the asked positions of this process."""
         config = self.config
         tokens = batch.items_BL.numel()
         seen_U, index = torch.unique(torch.cat([batch.items_BL.flatten(), batch.targets_T]), return_inverse=True)

@@ -53,7 +53,7 @@ def timed(work: Callable[[], object]) -> float:
 def pretraining(sizes: Sizes) -> dict[str, Any]:
     """Some steps of an epoch of UniSRec's pre-training on merged sources, scaled to the epoch."""
     sequences = generated.sequences(sizes.sources)
-    text, noisy = (generated.text(sizes.sources.items, sizes.text_width, seed) for seed in (0, 1))
+    text, noisy = (torch.from_numpy(generated.text(sizes.sources.items, sizes.text_width, seed)) for seed in (0, 1))
     family = registry().family("UniSRec")
     config = family.config()
     torch.manual_seed(0)

@@ -1,0 +1,100 @@
+"""``transrec pretrain``: the artefacts that a suite's jobs start from, made by one process or by several together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from benchmark import groundwork, parallel, pretrain
+from benchmark.cards import load_cards
+from benchmark.errors import InputError
+from benchmark.execute import default_workers
+from benchmark.plan import ArtefactTask, artefact_of, jobs_of
+from benchmark.precision import resolve_precision
+from benchmark.runner import Place, make_artefact
+from benchmark.suite import load_suite
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What the command line asked for."""
+
+    suite: str
+    data: tuple[Path, ...] = ()
+    cards: tuple[Path, ...] = ()
+    cache: Path
+    results: Path
+    device: str = "auto"
+    plugins: tuple[str, ...] = ()
+    allow_mismatch: bool = False
+
+
+def make(order: Order, say: Callable[[str], None]) -> int:
+    """Make what is missing, and return how many pre-trainings have diverged. Raises InputError."""
+    with parallel.processes():
+        with parallel.agreed():
+            device = parallel.own(groundwork.chosen_device(order.device))
+        place = Place(
+            cache=order.cache.resolve(), results=order.results.resolve(), device=str(device), plugins=order.plugins
+        )
+        if not parallel.leads():
+            return _make(order, place, lambda line: None)
+        if parallel.world_size() > 1:
+            say(f"{parallel.world_size()} processes")
+        return _make(order, place, say)
+
+
+def _make(order: Order, place: Place, say: Callable[[str], None]) -> int:
+    # the first process prepares and encodes for all with all processors; then each trains with one thread
+    torch.set_num_threads(default_workers())
+    tasks = parallel.leader_first(lambda: _plan(order, place, say))
+    torch.set_num_threads(1)
+    failed = 0
+    for task in tasks:
+        spec, began = task.spec, time.perf_counter()
+        what = f"{spec.family} on {', '.join(spec.sources)}, {spec.epochs} epochs"
+        if found := pretrain.find(spec, task.key, place.cache, place.results):
+            say(f"{what}: already there: {found}")
+        else:
+            say(f"{what}: pre-training (log: {place.log(task.key)})")
+        try:
+            path = make_artefact(task, place)
+        except ArithmeticError as error:  # of the loss of all processes, so in all of them
+            say(f"{what}: FAILED: {error}")
+            failed += 1
+        else:
+            if not found:
+                say(f"{what}: wrote {path} ({time.perf_counter() - began:.1f} s)")
+    return failed
+
+
+def _plan(order: Order, place: Place, say: Callable[[str], None]) -> list[ArtefactTask]:
+    """The artefacts that the suite's jobs name, shortest first: a longer one goes on from a shorter one."""
+    suite, cards = load_suite(order.suite), load_cards(order.cards, order.cache)
+    suite = groundwork.with_full_names(suite, cards)
+    specs = [job.pretraining for job in jobs_of(suite, place.registry) if job.pretraining]
+    if not specs:
+        raise InputError(
+            f"suite '{suite.name}': none of its methods starts from pre-training; there is nothing to make"
+        )
+    prepared = groundwork.prepare_all(
+        (name for spec in specs for name in spec.sources),
+        cards,
+        data=order.data,
+        cache=order.cache,
+        allow_mismatch=order.allow_mismatch,
+        say=say,
+    )
+    fingerprints = groundwork.fingerprints(prepared)
+    encoders = groundwork.provenances(spec.encoder for spec in specs)
+    precision = resolve_precision("auto", torch.device(place.device))
+    tasks = {task.key: task for task in (artefact_of(spec, fingerprints, encoders, precision) for spec in specs)}
+    missing = [t for t in tasks.values() if not pretrain.find(t.spec, t.key, place.cache, place.results)]
+    if parallel.leads():
+        texts = [text for task in missing for text in groundwork.texts_of(task, place.registry)]
+        groundwork.encode_all(texts, prepared, place.cache)
+    return sorted(tasks.values(), key=lambda task: task.spec.epochs)
