@@ -1,5 +1,6 @@
 """Baselines and controls, one file a method."""
 
-from baselines import counts, sasrec, sasrec_text, text_knn
+from baselines import counts, sasrec, sasrec_text, text_knn, zesrec
 
-METHODS = (*counts.METHODS, *text_knn.METHODS, *sasrec.METHODS, *sasrec_text.METHODS)
+METHODS = (*counts.METHODS, *text_knn.METHODS, *sasrec.METHODS, *sasrec_text.METHODS, *zesrec.METHODS)
+FAMILIES = zesrec.FAMILIES
