@@ -245,6 +245,14 @@ def check_ranges(config: object, **ranges: tuple[float, float]) -> None:
             raise ValueError(f"{name} is {getattr(config, name)}, expected a number from {low:g} to {high:g}")
 
 
+def take(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Copy an artefact's weights into a module; raises InputError where they were made with other sizes."""
+    try:
+        module.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        raise InputError(f"the pre-trained weights do not fit the configured model: {error}") from error
+
+
 BUILT_IN = ("baselines", "unisrec")
 """Packages of this distribution that offer ``METHODS`` and ``FAMILIES``."""
 ENTRY_POINTS = "transrec.methods"

@@ -51,6 +51,8 @@ SMALL: Mapping[str, Any] = {
     "layers": 2,
     "heads": 2,
     "experts": 3,
+    "subspaces": 8,
+    "centroids": 16,
     "dropout": 0.2,
     "attention_dropout": 0.2,
     "pretraining_epochs": 3,

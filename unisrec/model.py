@@ -6,7 +6,6 @@ Legend: B rows, L tokens a row, T asked positions, N items, F text width, D widt
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from benchmark.batches import Batch
 from benchmark.errors import InputError
 from benchmark.layers import MAX_DROPOUT, SequenceEncoder, Sizes, initialise
-from benchmark.method import Material, Model, check_ranges
+from benchmark.method import Material, Model, check_ranges, take
 from benchmark.softmax import linear_cross_entropy
 from unisrec.adaptor import Adaptor
 
@@ -59,13 +58,6 @@ class TextEncoder(nn.Module):
         )
         self.encoder = SequenceEncoder(config)
 
-    def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Take an artefact's weights; raises InputError where they were made with other sizes."""
-        try:
-            self.load_state_dict(dict(weights))
-        except RuntimeError as error:
-            raise InputError(f"the pre-trained weights do not fit the configured model: {error}") from error
-
 
 class UniSRec(Model):
     """UniSRec_t (inductive: text only) and, with ``with_ids``, UniSRec_t+ID (transductive: v_i + e_i on both sides)."""
@@ -82,7 +74,7 @@ class UniSRec(Model):
         self.apply(initialise)
         self.register_buffer("text_NF", torch.from_numpy(material.text), persistent=False)
         if material.pretrained is not None:
-            self.universal.load(material.pretrained)
+            take(self.universal, material.pretrained)
             if config.freeze:
                 self.universal.encoder.positions.requires_grad_(False)
                 self.universal.encoder.blocks.requires_grad_(False)
