@@ -53,6 +53,7 @@ SMALL: Mapping[str, Any] = {
     "experts": 3,
     "dropout": 0.2,
     "attention_dropout": 0.2,
+    "attribute_share": 1.0,
 }
 """Set in configurations that have these fields; give others to `Subject`."""
 TOLERANCE = 1e-5
