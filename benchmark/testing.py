@@ -56,6 +56,7 @@ SMALL: Mapping[str, Any] = {
     "dropout": 0.2,
     "attention_dropout": 0.2,
     "pretraining_epochs": 3,
+    "attribute_share": 1.0,
 }
 """Set in configurations that have these fields; give others to `Subject`."""
 TOLERANCE = 1e-5
