@@ -53,6 +53,8 @@ SMALL: Mapping[str, Any] = {
     "experts": 3,
     "dropout": 0.2,
     "attention_dropout": 0.2,
+    "reconstruction_steps": 2,
+    "generator_steps": 2,
 }
 """Set in configurations that have these fields; give others to `Subject`."""
 TOLERANCE = 1e-5
