@@ -57,6 +57,8 @@ SMALL: Mapping[str, Any] = {
     "attention_dropout": 0.2,
     "pretraining_epochs": 3,
     "attribute_share": 1.0,
+    "reconstruction_steps": 2,
+    "generator_steps": 2,
 }
 """Set in configurations that have these fields; give others to `Subject`."""
 TOLERANCE = 1e-5
