@@ -103,7 +103,8 @@ def test_the_decoder_sees_h_and_what_comes_before() -> None:
     randomise(autoencoder)
     autoencoder.users = lambda x_BLD, batch: torch.ones(2, 16)
     states: list[Tensor] = []
-    autoencoder.target.decoder.register_forward_hook(lambda module, given, states_TD: states.append(states_TD))
+    keep: Callable[..., None] = lambda module, given, states_TD: states.append(states_TD)
+    autoencoder.target.decoder.register_forward_hook(keep)
     for row, neighbour in (([3, 9, 4, 7], [1] * 5), ([3, 9, 11, 7], [2] * 5)):
         batch = whole(Sequences.of([row, neighbour]))
         autoencoder.rebuild(autoencoder.target, batch)

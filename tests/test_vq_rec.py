@@ -38,7 +38,7 @@ def sequences(*lengths: int, seed: int = 1) -> Sequences:
 
 def pretrainer(**changes: Any) -> VQRecPretrainer:
     torch.manual_seed(8)
-    text = random_text()
+    text = torch.from_numpy(random_text())
     return VQRecPretrainer(configure(VQRecPretraining, SIZES | changes, "test"), text, text)
 
 
@@ -154,7 +154,7 @@ def test_what_is_tuned(freeze: bool) -> None:
 
 
 def test_few_source_items_give_few_centroids() -> None:
-    text = random_text(n_items=3)
+    text = torch.from_numpy(random_text(n_items=3))
     torch.manual_seed(0)
     source = VQRecPretrainer(configure(VQRecPretraining, SIZES, "test"), text, text)
     assert source.universal.centroids_SKG.shape == (4, 3, 3)

@@ -47,7 +47,7 @@ def sequences(*lengths: int, seed: int = 1) -> Sequences:
 
 def pretrainer(**changes: Any) -> ZESRecPretrainer:
     torch.manual_seed(8)
-    text = random_text()
+    text = torch.from_numpy(random_text())
     made = ZESRecPretrainer(configure(ZESRecPretraining, SIZES | changes, "test"), text, text)
     with torch.no_grad():
         for parameter in made.parameters():  # away from the start, where biases are zero
