@@ -103,7 +103,10 @@ def test_the_decoder_sees_h_and_what_comes_before() -> None:
     randomise(autoencoder)
     autoencoder.users = lambda x_BLD, batch: torch.ones(2, 16)
     states: list[Tensor] = []
-    keep: Callable[..., None] = lambda module, given, states_TD: states.append(states_TD)
+
+    def keep(module: nn.Module, given: object, states_TD: Tensor) -> None:
+        states.append(states_TD)
+
     autoencoder.target.decoder.register_forward_hook(keep)
     for row, neighbour in (([3, 9, 4, 7], [1] * 5), ([3, 9, 11, 7], [2] * 5)):
         batch = whole(Sequences.of([row, neighbour]))
