@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from recbole_parts import copy_weights, needs_recbole
 
 from baselines.sasrec import SASRec
 from benchmark.domain import Sequences
@@ -25,11 +25,6 @@ from benchmark.splits import HeldOut
 from benchmark.testing import scores
 
 torch.set_num_threads(1)
-
-needs_recbole = pytest.mark.skipif(
-    importlib.util.find_spec("recbole") is None,
-    reason="RecBole is not installed: python -m pip install --no-deps recbole==1.2.1",
-)
 
 NAMES = {"Recall": "hit", "NDCG": "ndcg", "MRR": "mrr"}
 """With one relevant item, Recall is the hit rate."""
@@ -100,27 +95,6 @@ def recboles_sasrec(sizes: Sizes, n_items: int) -> Any:
         "loss_type": "CE",
     }
     return load("recbole.model.sequential_recommender.sasrec").SASRec(config, Catalogue(n_items + 1))
-
-
-def copy_weights(ours: SASRec, theirs: Any) -> None:
-    """Ours to theirs, which has a row for padding."""
-    encoder: Any = ours.encoder
-    theirs.item_embedding.weight[1:] = ours.item_table.weight
-    theirs.position_embedding.load_state_dict(encoder.positions.state_dict())
-    theirs.LayerNorm.load_state_dict(encoder.input_norm.state_dict())
-    for block, layer in zip(encoder.blocks, theirs.trm_encoder.layer, strict=True):
-        attention, forward = layer.multi_head_attention, layer.feed_forward
-        for mine, yours in (
-            (block.attention.query, attention.query),
-            (block.attention.key, attention.key),
-            (block.attention.value, attention.value),
-            (block.project, attention.dense),
-            (block.attention_norm, attention.LayerNorm),
-            (block.expand, forward.dense_1),
-            (block.contract, forward.dense_2),
-            (block.feed_forward_norm, forward.LayerNorm),
-        ):
-            yours.load_state_dict(mine.state_dict())
 
 
 @needs_recbole
