@@ -280,7 +280,7 @@ class Registry:
         for prefix, factory in self.factories.items():
             if name.startswith(prefix):
                 return factory.method(name, where)
-        raise unknown("method", name, self.methods, where)
+        raise unknown("method", name, [*self.methods, *(f"{prefix}<name>" for prefix in self.factories)], where)
 
     def family(self, name: str) -> PretrainingFamily:
         if name not in self.families:
