@@ -6,6 +6,7 @@ from baselines import (
     ccdr,
     counts,
     fdsa,
+    recbole,
     recguru,
     s3rec,
     s3rec_released,
@@ -34,3 +35,4 @@ METHODS = (
     *vq_rec.METHODS,
 )
 FAMILIES = (*zesrec.FAMILIES, *vq_rec.FAMILIES)
+FACTORIES = recbole.FACTORIES

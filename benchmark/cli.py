@@ -49,6 +49,10 @@ class Rerun(StrEnum):
     ALL = "all"
 
 
+COLUMNS = ("name", "role", "consumes", "paper")
+"""Of methods, in the table; --json says more."""
+
+
 def _rows(what: Listing, cards: list[Path] | None, plugins: list[str] | None) -> list[dict[str, Any]]:
     if what is Listing.DATASETS:
         return [
@@ -63,27 +67,32 @@ def _rows(what: Listing, cards: list[Path] | None, plugins: list[str] | None) ->
         from benchmark.encoders import ABOUT
 
         return [{"name": name, "about": about} for name, about in ABOUT.items()]
+    from benchmark.listing import methods
     from benchmark.method import registry
 
-    return [
-        {"name": m.name, "role": m.role, "reads": m.family, "needs": " ".join(sorted(m.needs)), "source": m.paper}
-        for m in registry(tuple(plugins or ())).methods.values()
-    ]
+    return methods(registry(tuple(plugins or ())))
 
 
 @app.command("list")
 def list_command(what: Listing, cards: CardFolders = None, plugins: Plugins = None, as_json: AsJson = False) -> None:
-    """What there is to choose from."""
+    """What there is to choose from; with --json all that is known of it."""
     rows = _rows(what, cards, plugins)
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
     table = Table(box=None, pad_edge=False)
-    for column in rows[0] if rows else ():
+    columns = COLUMNS if what is Listing.METHODS else tuple(rows[0] if rows else ())
+    for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*map(str, row.values()))
+        table.add_row(*(_in_words(row[column]) for column in columns))
     Console().print(table)
+
+
+def _in_words(value: Any) -> str:
+    if value is None:
+        return ""
+    return " ".join(value) if isinstance(value, tuple) else str(value)
 
 
 @app.command("run")

@@ -219,6 +219,31 @@ class Method:
         return configure(self.config, overrides, where or f"method '{self.name}'")
 
 
+@dataclass(frozen=True, kw_only=True)
+class MethodFactory:
+    """Methods that are made when they are named: those of a package that may not be installed."""
+
+    prefix: str
+    """What their names begin with, for example ``recbole:``."""
+    names: tuple[str, ...]
+    """What may follow it."""
+    make: Callable[[str], Method]
+    """The entry behind one of ``names``; called again, it returns the same. May raise InputError."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """What may not follow it, though one might expect it to, and why."""
+    paper: str
+    note: str = ""
+
+    def method(self, name: str, where: str = "") -> Method:
+        """The entry with this name; raises InputError where there is none."""
+        wanted, at = name.removeprefix(self.prefix), f"{where}: " if where else ""
+        if wanted in self.refused:
+            raise InputError(f"{at}'{name}' can't be run here: {self.refused[wanted]}")
+        if wanted not in self.names:
+            raise unknown(f"'{self.prefix}' method", wanted, self.names, where)
+        return self.make(wanted)
+
+
 def configure(config: type, overrides: Mapping[str, Any], where: str) -> Any:
     """``config(**overrides)`` with errors that name the key and the nearest right one."""
     default = config()
@@ -253,21 +278,29 @@ def take(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
         raise InputError(f"the pre-trained weights do not fit the configured model: {error}") from error
 
 
+Entry = Method | PretrainingFamily | MethodFactory
+"""What may be registered."""
 BUILT_IN = ("baselines", "unisrec")
-"""Packages of this distribution that offer ``METHODS`` and ``FAMILIES``."""
+"""Packages of this distribution that offer ``METHODS``, ``FAMILIES`` and ``FACTORIES``."""
 ENTRY_POINTS = "transrec.methods"
-"""Group under which other distributions offer theirs: each entry is a `Method` or a `PretrainingFamily`."""
+"""Group under which other distributions offer theirs: an `Entry` or a list of them each."""
 
 
 @dataclass(frozen=True)
 class Registry:
     methods: Mapping[str, Method]
     families: Mapping[str, PretrainingFamily]
+    factories: Mapping[str, MethodFactory] = field(default_factory=dict)
+    """By their prefix."""
 
     def method(self, name: str, where: str = "") -> Method:
-        if name not in self.methods:
-            raise unknown("method", name, self.methods, where)
-        return self.methods[name]
+        """The method of this name; raises InputError where there is none."""
+        if name in self.methods:
+            return self.methods[name]
+        for prefix, factory in self.factories.items():
+            if name.startswith(prefix):
+                return factory.method(name, where)
+        raise unknown("method", name, [*self.methods, *(f"{prefix}<name>" for prefix in self.factories)], where)
 
     def family(self, name: str) -> PretrainingFamily:
         if name not in self.families:
@@ -275,7 +308,7 @@ class Registry:
         return self.families[name]
 
 
-def load_plugin(name: str) -> Iterable[Method | PretrainingFamily]:
+def load_plugin(name: str) -> Iterable[Entry]:
     """The entries behind ``module:Name``, one entry or several. Raises InputError if there are none."""
     module_name, _, attribute = name.partition(":")
     if (here := os.getcwd()) not in sys.path:  # an installed script does not look where it was started
@@ -286,26 +319,26 @@ def load_plugin(name: str) -> Iterable[Method | PretrainingFamily]:
         raise InputError(f"--plugin {name}: {error}; expected module:Name, importable from here") from error
     entries = found if isinstance(found, tuple | list) else (found,)
     for entry in entries:
-        if not isinstance(entry, Method | PretrainingFamily):
-            raise InputError(f"--plugin {name}: {entry!r} is no Method or PretrainingFamily")
+        if not isinstance(entry, Entry):
+            raise InputError(f"--plugin {name}: {entry!r} is no Method, PretrainingFamily or MethodFactory")
     return entries
 
 
 @cache
 def registry(plugins: tuple[str, ...] = ()) -> Registry:
     """All methods: the suite's own, those of installed distributions, and ``--plugin``s."""
-    entries: list[Method | PretrainingFamily] = []
+    entries: list[Entry] = []
     for package in map(importlib.import_module, BUILT_IN):
-        entries += [*package.METHODS, *getattr(package, "FAMILIES", ())]
+        entries += [*package.METHODS, *getattr(package, "FAMILIES", ()), *getattr(package, "FACTORIES", ())]
     for point in entry_points(group=ENTRY_POINTS):
         entries += load_plugin(point.value)
     for plugin in plugins:
         entries += load_plugin(plugin)
-    methods: dict[str, Method] = {}
-    families: dict[str, PretrainingFamily] = {}
+    tables: dict[type, dict[str, Any]] = {Method: {}, PretrainingFamily: {}, MethodFactory: {}}
     for entry in entries:
-        table: dict[str, Any] = methods if isinstance(entry, Method) else families
-        if entry.name in table:
-            raise InputError(f"two registered entries are named '{entry.name}'; rename one of them")
-        table[entry.name] = entry
-    return Registry(methods, families)
+        table = next(table for kind, table in tables.items() if isinstance(entry, kind))
+        name = entry.prefix if isinstance(entry, MethodFactory) else entry.name
+        if name in table:
+            raise InputError(f"two registered entries are named '{name}'; rename one of them")
+        table[name] = entry
+    return Registry(*tables.values())

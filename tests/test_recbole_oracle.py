@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from recbole_parts import copy_blocks, copy_input, copy_weights, needs_recbole
 
 from baselines.bert4rec import BERT4Rec, BERT4RecConfig, HidesItems
 from baselines.bert4rec_recbole1 import RecBole1BERT4Rec
@@ -19,7 +19,7 @@ from baselines.fdsa import FDSA
 from baselines.sasrec import SASRec
 from benchmark.domain import Sequences
 from benchmark.errors import InputError
-from benchmark.layers import SequenceEncoder, Sizes
+from benchmark.layers import Sizes
 from benchmark.method import Material, Model
 from benchmark.metrics import METRICS, per_user
 from benchmark.rank import rank
@@ -28,11 +28,6 @@ from benchmark.splits import HeldOut
 from benchmark.testing import scores
 
 torch.set_num_threads(1)
-
-needs_recbole = pytest.mark.skipif(
-    importlib.util.find_spec("recbole") is None,
-    reason="RecBole is not installed: python -m pip install --no-deps recbole==1.2.1",
-)
 
 NAMES = {"Recall": "hit", "NDCG": "ndcg", "MRR": "mrr"}
 """With one relevant item, Recall is the hit rate."""
@@ -114,31 +109,6 @@ def recboles(module: str, name: str, sizes: Sizes, n_items: int) -> Any:
     return build(config, Catalogue(n_items + 1))
 
 
-def copy_blocks(ours: SequenceEncoder, theirs: Any) -> None:
-    """Our Transformer's weights to theirs."""
-    blocks: Any = ours.blocks
-    for block, layer in zip(blocks, theirs.layer, strict=True):
-        attention, forward = layer.multi_head_attention, layer.feed_forward
-        for mine, yours in (
-            (block.attention.query, attention.query),
-            (block.attention.key, attention.key),
-            (block.attention.value, attention.value),
-            (block.project, attention.dense),
-            (block.attention_norm, attention.LayerNorm),
-            (block.expand, forward.dense_1),
-            (block.contract, forward.dense_2),
-            (block.feed_forward_norm, forward.LayerNorm),
-        ):
-            yours.load_state_dict(mine.state_dict())
-
-
-def copy_input(table_ND: torch.Tensor, encoder: SequenceEncoder, theirs: Any) -> None:
-    """Items, positions and the norm of both; theirs has a row for padding."""
-    theirs.item_embedding.weight[1 : 1 + len(table_ND)] = table_ND
-    theirs.position_embedding.load_state_dict(encoder.positions.state_dict())
-    theirs.LayerNorm.load_state_dict(encoder.input_norm.state_dict())
-
-
 N_ITEMS, SIZES = 120, Sizes(width=64)
 
 
@@ -172,8 +142,7 @@ def test_sasrec_scores_as_recboles_with_the_same_weights() -> None:
     ours = SASRec(SIZES, Material(n_items=N_ITEMS, train=histories())).eval()
     away_from_start(ours)
     theirs = recboles("sasrec", "SASRec", SIZES, N_ITEMS).eval()
-    copy_input(ours.item_table.weight, ours.encoder, theirs)
-    copy_blocks(ours.encoder, theirs.trm_encoder)
+    copy_weights(ours, theirs)
     assert_same_scores(ours, theirs)
 
 
