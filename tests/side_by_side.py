@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
 from benchmark import cli, parallel, pretrain
-from benchmark.batches import Batch, prefix_windows, training_batches, training_windows
+from benchmark.batches import Batch, training_batches
 from benchmark.domain import Sequences
 from benchmark.errors import InputError
 from benchmark.jobs import Pretraining
@@ -83,7 +83,7 @@ def taught(loss: str, augmentation: str, share: tuple[int, int] = (0, 1)) -> dic
     epoch of gradient descent, and how many pairs each of its batches had here."""
     with mock.patch.object(torch, "randn_like", torch.zeros_like):  # the gate's noise
         model = without_chance(loss, augmentation)
-    windows = (prefix_windows if model.prefix_rows else training_windows)(TAUGHT)
+    windows = model.windows(TAUGHT)
 
     def batches() -> list[Batch]:
         return list(training_batches(TAUGHT, windows, BATCH_TARGETS, np.random.default_rng(0), share))
