@@ -125,7 +125,11 @@ METHODS = (
         config=BERT4RecConfig,
         build=BERT4Rec,
         defaults={"patience": 50},
-        note="",
+        note=(
+            "whole sequences, three tenths of their items hidden, or in half of them the last alone; output layer and "
+            "bias as in the authors' code; dropout 0.2; stops after 50 evaluations without a better one; budget "
+            "'literature' waits for 500"
+        ),
         budgets={"literature": Budget(training={"epochs": 10_000, "patience": 500})},
     ),
 )

@@ -283,7 +283,12 @@ METHODS = (
         config=RecGURUConfig,
         build=RecGURU,
         needs=frozenset({"sources"}),
-        note="our adaptation",
+        note=(
+            "our adaptation, as the paper's table describes none: the sources as one domain, no common users, critic as "
+            "in the released code; full softmax in the last phase (config bpr: the released pairwise loss), which is "
+            "given the encoder's state over the prefix alone. 500 steps of reconstruction and 1,000 of the encoder "
+            "against the critic; budget 'literature' has 2,000 and 20,000, and a critic five times as wide"
+        ),
         budgets={
             "literature": Budget(
                 config={"reconstruction_steps": 2000, "generator_steps": 20_000, "critic_factor": 5},
