@@ -284,10 +284,10 @@ METHODS = (
         build=RecGURU,
         needs=frozenset({"sources"}),
         note=(
-            "our adaptation, as the paper's table describes none: the sources as one domain, no common users, critic as "
-            "in the released code; full softmax in the last phase (config bpr: the released pairwise loss), which is "
-            "given the encoder's state over the prefix alone. 500 steps of reconstruction and 1,000 of the encoder "
-            "against the critic; budget 'literature' has 2,000 and 20,000, and a critic five times as wide"
+            "our adaptation, as the paper's table describes none: the sources as one domain, no common users, critic "
+            "as in the released code; full softmax in the last phase (config bpr: the released pairwise loss), given "
+            "the encoder's state over the prefix alone. 500 steps of reconstruction and 1,000 of the encoder against "
+            "the critic; budget 'literature' has 2,000 and 20,000, and a critic five times as wide"
         ),
         budgets={
             "literature": Budget(
