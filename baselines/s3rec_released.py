@@ -169,9 +169,9 @@ METHODS = (
         config=ReleasedConfig,
         build=ReleasedS3Rec,
         needs=frozenset({"text"}),
-        note="12 epochs of pre-training on prefixes; budget 'literature' has 300. Reproduces: the table of texts "
-        "drawn over with noise; attributes of another place, nearly always the padding's; positions that mean other "
-        "places in fine-tuning; weights of AAP and MIP swapped; the mask and the sequence itself among negatives",
+        note="12 epochs of pre-training on prefixes; budget 'literature' has 300. Reproduces: the table of text "
+        "vectors drawn over with noise; attributes of another place, nearly always the padding's; positions that mean "
+        "other places in fine-tuning; weights of AAP and MIP swapped; the mask and the sequence itself among negatives",
         budgets={"literature": Budget(config={"pretraining_epochs": 300})},
     ),
 )
