@@ -285,8 +285,8 @@ METHODS = (
         needs=frozenset({"sources"}),
         note="our adaptation: the sources merged into one domain, no common users; the encoder is causal in the last "
         "phase and trained with it; full softmax (released: BPR, an option); decoders told from 512 shared negatives; "
-        "a smaller critic without dropout. Budget: 500 reconstruction and 1,000 generator steps of 256 target items and "
-        "as many source sequences; literature: 2,000 and 20,000 steps and the released critic",
+        "a smaller critic without dropout. Budget: 500 reconstruction and 1,000 generator steps of 256 target items "
+        "and as many source sequences; literature: 2,000 and 20,000 steps and the released critic",
         budgets={
             "literature": Budget(
                 config={"reconstruction_steps": 2000, "generator_steps": 20_000, "critic_factor": 5},
