@@ -39,7 +39,7 @@ class RecGURUConfig(Sizes):
     """Gradient steps of the encoder against the critic, rounded like those."""
     critic_steps: int = 5
     """Gradient steps of the critic before each of the encoder's."""
-    batch_items: int = 512
+    batch_items: int = 256
     """Target items in a step of the first two phases; as many sequences of the sources go with them (released: 1,024
     sequences of each domain)."""
     critic_factor: int = 1
@@ -283,12 +283,10 @@ METHODS = (
         config=RecGURUConfig,
         build=RecGURU,
         needs=frozenset({"sources"}),
-        note=(
-            "our adaptation, as the paper's table describes none: the sources as one domain, no common users, critic "
-            "as in the released code; full softmax in the last phase (config bpr: the released pairwise loss), given "
-            "the encoder's state over the prefix alone. 500 steps of reconstruction and 1,000 of the encoder against "
-            "the critic; budget 'literature' has 2,000 and 20,000, and a critic five times as wide"
-        ),
+        note="our adaptation: the sources merged into one domain, no common users; the encoder is causal in the last "
+        "phase and trained with it; full softmax (released: BPR, an option); decoders told from 512 shared negatives; "
+        "a smaller critic without dropout. Budget: 500 reconstruction and 1,000 generator steps of 256 target items "
+        "and as many source sequences; literature: 2,000 and 20,000 steps and the released critic",
         budgets={
             "literature": Budget(
                 config={"reconstruction_steps": 2000, "generator_steps": 20_000, "critic_factor": 5},
