@@ -32,7 +32,7 @@ class CCDRConfig:
     width: int = 300
     layers: int = 2
     """Averages over neighbours in a row."""
-    dropout: float = 0.3
+    dropout: float = 0.0
     """On item vectors as a history is read."""
     edge_drop: float = 0.2
     """Share of the target's edges that each view leaves out."""
