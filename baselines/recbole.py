@@ -137,7 +137,8 @@ class RecBole(ScoringModel):
         self.trimmed = model in TRIMMED
         self.recbole = SequentialModel(
             model,
-            {name: getattr(config, ours) for name, ours in _our_names(model).items()},
+            {name: getattr(config, ours) for name, ours in _our_names(model).items()}
+            | {"MAX_ITEM_LIST_LENGTH": MAX_LENGTH},
             n_items=material.n_items,
             n_users=len(material.train),
             rows=lambda: rows_of(_all(material.train, prefix_windows(material.train), ask=True), MAX_LENGTH),
