@@ -67,10 +67,16 @@ class Forecast:
     def _epoch_seconds(record: Record) -> float:
         return median(epoch.seconds for epoch in record.learning_curve)
 
+    @staticmethod
+    def _run_seconds(record: Record) -> float:
+        """On processors their time, for wall time there is that of whatever else ran beside."""
+        cost = record.cost
+        return cost.core_seconds / cost.threads if cost.device == "cpu" else cost.wall_seconds
+
     def seconds(self, method: str, target: str, size: Size) -> float | None:
-        """Wall seconds of one run on one worker; None without any stored run of a trained method."""
+        """Seconds of one run on one worker with a processor to itself; None without any stored run of a trained method."""
         same = [record for record in self.records if record.job.method == method]
-        here = [record.cost.wall_seconds for record in same if record.job.target == target]
+        here = [self._run_seconds(record) for record in same if record.job.target == target]
         if here:
             return median(here)
         if not self.records:

@@ -19,7 +19,7 @@ def run(method: str, target: str, users: int, items: int, interactions: int, pac
         ranks,
         target={"users": users, "items": items, "interactions": interactions},
         learning_curve=tuple(Epoch(epoch=n + 1, loss=1.0, valid=0.1, seconds=seconds) for n in range(epochs)),
-        cost=Cost(wall_seconds=epochs * seconds + 1, core_seconds=1.0, peak_memory_mb=1.0, device="cpu", threads=1),
+        cost=Cost(wall_seconds=9_999, core_seconds=epochs * seconds + 1, peak_memory_mb=1.0, device="cpu", threads=1),
     )
 
 
@@ -33,6 +33,13 @@ RUNS = (
 def test_the_same_method_on_the_same_target_takes_as_long_again() -> None:
     size = Size(users=10, items=100, interactions=1_020)
     assert Forecast(RUNS).seconds("SASRec", "small", size) == pytest.approx(4 * 1.1 + 1)
+
+
+@pytest.mark.parametrize(("device", "seconds"), [("cpu", 200.0), ("NVIDIA H100", 700.0)])
+def test_a_busy_machine_makes_no_run_longer_and_a_gpu_is_not_timed_by_its_host(device: str, seconds: float) -> None:
+    cost = Cost(wall_seconds=700.0, core_seconds=400.0, peak_memory_mb=1.0, device=device, threads=2)
+    runs = [record.model_copy(update={"cost": cost}) for record in RUNS]
+    assert Forecast(runs).seconds("Slow", "small", Size(users=10, items=100, interactions=1_020)) == seconds
 
 
 def test_a_method_keeps_its_pace_and_its_epochs_on_another_target() -> None:
