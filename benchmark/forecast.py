@@ -74,7 +74,7 @@ class Forecast:
         return cost.core_seconds / cost.threads if cost.device == "cpu" else cost.wall_seconds
 
     def seconds(self, method: str, target: str, size: Size) -> float | None:
-        """Seconds of one run on one worker with a processor to itself; None without any stored run of a trained method."""
+        """Seconds of one run on a worker with a processor to itself; None without a stored run of a trained method."""
         same = [record for record in self.records if record.job.method == method]
         here = [self._run_seconds(record) for record in same if record.job.target == target]
         if here:
