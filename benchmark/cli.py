@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -224,6 +225,18 @@ def version_option(version: Annotated[bool, typer.Option("--version", help="Show
 
 def main() -> None:
     """Run the command line; input errors become a message and exit code 2."""
+    try:
+        _main()
+    except SystemExit as leaving:
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
+            raise
+        # threads that the processes of torchrun talk by may still be there, and would abort a process that winds up
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None))
+
+
+def _main() -> None:
     try:
         app()
     except ToldElsewhere:
