@@ -8,6 +8,7 @@ Legend: T rows of this process, A rows of all processes, rank by rank.
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -43,6 +44,9 @@ def processes() -> Iterator[None]:
     if not all(name in os.environ for name in ENVIRONMENT) or os.environ["WORLD_SIZE"] == "1":
         yield
         return
+    # Optimizers import it. Its functions have the group that there is by then as a default and would keep it for ever,
+    # threads and all, and a thread that outlives the group can abort the process as it exits.
+    importlib.import_module("torch.distributed.nn")
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT)
     try:
@@ -65,12 +69,16 @@ def own(device: torch.device) -> torch.device:
     return torch.device("cuda", number)
 
 
+def _joined() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
 def world_size() -> int:
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if _joined() else 1
 
 
 def rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if _joined() else 0
 
 
 def leads() -> bool:

@@ -300,6 +300,11 @@ def command(me: int, place: Path) -> None:
     (place / f"command-{me}.json").write_text(json.dumps([code, out.getvalue(), err.getvalue()]))
 
 
+def threads() -> list[str]:
+    """Names of this process's threads, those of libraries included, where the system tells them."""
+    return sorted(path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm"))
+
+
 def _process(me: int, place: Path, ports: list[int]) -> None:
     torch.set_num_threads(1)
     told = {"RANK": me, "LOCAL_RANK": me, "WORLD_SIZE": N, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": ports[0]}
@@ -307,6 +312,8 @@ def _process(me: int, place: Path, ports: list[int]) -> None:
     with parallel.processes():
         for work in (add_up, sum_up, agree, teach, pretrain_together, look, stumble):
             work(place)
+        during = threads()
+    (place / f"threads-{me}.json").write_text(json.dumps([during, threads()]))
     os.environ["MASTER_PORT"] = str(ports[1])
     command(me, place)
 

@@ -69,6 +69,15 @@ def test_the_first_process_is_first(place: Path) -> None:
     assert (one["leads"], other["leads"]) == ("True", "False")
 
 
+def test_nothing_of_a_group_is_left_when_it_ends(place: Path) -> None:
+    """A thread of its that is still there when Python ends may abort the process."""
+    for during, after in notes(place, "threads"):
+        if not during:
+            pytest.skip("the system does not show a process's threads")
+        assert any("gloo" in name for name in during)
+        assert not any("gloo" in name for name in after)
+
+
 def test_alone_nothing_is_done() -> None:
     x = torch.ones(3, 2, requires_grad=True)
     assert parallel.gather(x, parallel.rows(3)) is x
