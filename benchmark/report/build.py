@@ -152,7 +152,8 @@ def _table(part: Stored, shares: Mapping[str, int]) -> Table:
     elif len(np.unique(context.cluster)) < 2:
         no_comparison = "there are fewer than two independent users"
     paper_name = about.paper_name if about and not about.custom and part.track == "paper" else None
-    rows = [_row(label, group, shares, paper_name) for label, group in groups.items()]
+    cluster = context.cluster if context is not None and len(np.unique(context.cluster)) > 1 else None
+    rows = [_row(label, group, shares, paper_name, cluster) for label, group in groups.items()]
     if no_comparison is None and context is not None:
         means = {label: user_means(group, PRIMARY) for label, group in groups.items()}
         base = means[references[0]]
@@ -165,6 +166,9 @@ def _table(part: Stored, shares: Mapping[str, int]) -> Table:
         track=part.track,
         about=about,
         rows=tuple(sorted(rows, key=_position)),
+        tied=(),
+        improvement={},
+        detectable=None,
         gaps=part.gaps,
         sources=_distinct(source for record in records for source in record.sources),
         overlap=_distinct(overlap for record in records for overlap in record.overlap),
@@ -242,6 +246,7 @@ def _row(
     group: Sequence[Outcome],
     shares: Mapping[str, int],
     paper_name: str | None,
+    cluster: NDArray[np.int32] | None,
 ) -> Row:
     records = [outcome.record for outcome in group]
     first = records[0]
@@ -249,9 +254,13 @@ def _row(
     cells = {}
     for metric in METRICS:
         means = [float(outcome.users[metric].mean()) for outcome in group]
+        users = user_means(group, metric)
+        over = paired_t(users, np.zeros_like(users), cluster) if cluster is not None else None
         cells[metric] = Cell(
             mean=fmean(means),
             sd=stdev(means) if len(means) > 1 else None,
+            low=over.low if over else None,
+            high=over.high if over else None,
             printed=printed.values().get((shown, first.job.method, metric)) if shown else None,
         )
     pretraining = [
@@ -268,6 +277,7 @@ def _row(
         seeds=tuple(sorted(record.job.seed for record in records)),
         cells=cells,
         versus=None,
+        claim=None,
         wall_seconds=fmean(record.cost.wall_seconds for record in records),
         core_seconds=fmean(record.cost.core_seconds for record in records),
         pretraining_seconds=fmean(pretraining) if pretraining else None,

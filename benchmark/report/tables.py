@@ -25,8 +25,40 @@ class Cell:
     mean: float
     sd: float | None
     """Sample standard deviation over seeds; None with one seed."""
+    low: float | None
+    high: float | None
+    """Of the 95 % interval of the mean over users, each averaged over seeds; None where nothing is known of the users."""
     printed: float | None
     """The paper's value, where it has one for this target and method."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Against:
+    """A row beside a rival, in NDCG@10 over users, each averaged over seeds."""
+
+    rival: str
+    """Label of the rival's row."""
+    paired: Paired
+    p_holm: float
+    """The two-sided p value, adjusted by Holm within its family on this target."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What the tests say of a row that stands for a new method (UniSRec's, or a submitted one) on this target."""
+
+    baselines: tuple[Against, ...]
+    """The paper's baselines; siblings of the row and replicas are outside the family."""
+    controls: tuple[Against, ...]
+    """A family of its own."""
+    beats_baselines: bool
+    """Better than every paper baseline with a Holm-adjusted p below 0.01: the mark ``*``."""
+    beats_controls: bool
+    """That, and better than every control likewise: the mark ``**``."""
+    low: float
+    high: float
+    """95 % interval, over seeds x users, of the difference to the best baseline: where it includes 0 the claim is about
+    these trained models, not about the method."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +76,8 @@ class Row:
     """By name of the metric."""
     versus: Paired | None
     """Difference to the reference in NDCG@10 over users, each averaged over seeds; None where it is not compared."""
+    claim: Claim | None
+    """None for baselines, controls and replicas, and where there is no baseline to compare with."""
     wall_seconds: float
     """Mean over seeds, without pre-training."""
     core_seconds: float
@@ -89,6 +123,14 @@ class Table:
     """None where no job of the target has a result."""
     rows: tuple[Row, ...]
     """In the order they are shown: the paper's rows as printed, then controls, replicas and others."""
+    tied: tuple[tuple[str, ...], ...]
+    """Groups of rows, by label, that can't be told apart in NDCG@10: best first, none within another, rows that stand
+    alone left out."""
+    improvement: Mapping[str, float | None]
+    """By metric: the best UniSRec or submitted row over the best paper baseline, relative; None without either."""
+    detectable: float | None
+    """The smallest difference to the reference in NDCG@10 that would be found here with power 0.8 at 5 %, in the median
+    of the rows; None where no row is compared."""
     gaps: tuple[Gap, ...]
     sources: tuple[SourceInfo, ...]
     overlap: tuple[OverlapInfo, ...]
