@@ -27,7 +27,7 @@ class Cell:
     """Sample standard deviation over seeds; None with one seed."""
     low: float | None
     high: float | None
-    """Of the 95 % interval of the mean over users, each averaged over seeds; None where nothing is known of the users."""
+    """Of the 95 % interval of the mean over users, each averaged over seeds; None without knowledge of the users."""
     printed: float | None
     """The paper's value, where it has one for this target and method."""
 
