@@ -3,7 +3,8 @@
 ``leaderboard.json`` is `benchmark.report.tables.Leaderboard` field by field, beside a ``format`` number.
 ``leaderboard.csv`` has one line a target, row and metric: ``suite, target, track, custom`` (0 or 1), ``method, setting,
 variant, role, seeds`` (how many), ``metric, mean, sd`` (over seeds; empty with one), ``printed`` (in the paper; or
-empty). Numbers have eight digits, so that the last bits of another machine's arithmetic change no file.
+empty). Numbers have eight digits, so that the last bits of another machine's arithmetic change no file. JSON knows no
+infinity: an infinite effect is null.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -48,4 +50,6 @@ def _plain(value: Any) -> Any:
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
-    return float(f"{value:.8g}") if isinstance(value, float) else value
+    if isinstance(value, float):
+        return None if math.isinf(value) else float(f"{value:.8g}")
+    return value
