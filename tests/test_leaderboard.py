@@ -196,15 +196,22 @@ class TestRows:
         assert rows["Popularity"].cells["NDCG@10"].printed is None
         assert rows["SASRec (few-shot)"].cells["NDCG@10"].printed is None
         text = report(results)
-        assert line(text, "SASRec")[3] == "**0.6667** (paper: 0.0553)"
-        assert text.count("(paper: 0.") == 4
+        beside = text.split("### Beside the printed numbers")[1].split("### Cost")[0]
+        assert line(beside, "SASRec")[2] == "0.6667 / 0.0553 / +0.6114"
+        assert "Popularity" not in beside
+        assert "few-shot" not in beside
+
+    def test_a_replica_stands_beside_the_printed_row_that_it_explains(self, results: Path) -> None:
+        store_run(results, make_job(), FIRST, target=SCIENTIFIC)
+        store_run(results, make_job("FDSA-released"), WORSE, target=SCIENTIFIC, role="replica")
+        assert row(results, "FDSA-released").cells["NDCG@10"].printed == 0.0580
 
     @pytest.mark.parametrize("target", [SCIENTIFIC | {"custom": True}, {"paper_name": None}])
     def test_custom_and_unprinted_domains_get_no_printed_numbers(self, results: Path, target: dict) -> None:
         store_run(results, make_job(), FIRST, target=target)
         assert all(cell.printed is None for cell in row(results, "SASRec").cells.values())
         text = report(results)
-        assert "(paper:" not in text
+        assert "Beside the printed" not in text
         assert ("custom data" in text) == bool(target.get("custom"))
 
     def test_other_tracks_get_their_own_table_without_printed_numbers(self, results: Path) -> None:

@@ -17,8 +17,9 @@ from benchmark.errors import IncompatibleRuns, InputError, unknown
 from benchmark.jobs import Job
 from benchmark.metrics import METRICS, PRIMARY, per_user
 from benchmark.record import Failure, Planned, Record, Role
-from benchmark.report import printed
-from benchmark.report.tables import REFERENCE, Cell, Gap, Leaderboard, Row, Table
+from benchmark.report import claims, printed
+from benchmark.report.claims import Standing
+from benchmark.report.tables import REFERENCE, Cell, Gap, Leaderboard, Row, Table, label_of
 from benchmark.significance import paired_t
 from benchmark.store import (
     Context,
@@ -161,14 +162,27 @@ def _table(part: Stored, shares: Mapping[str, int]) -> Table:
             row if label == references[0] else replace(row, versus=paired_t(means[label], base, context.cluster))
             for label, row in zip(groups, rows, strict=True)
         ]
+    standing = Standing.of(rows, _absent(part))
+    groups_of_rows: tuple[tuple[str, ...], ...] = ()
+    if cluster is not None:
+        values = {
+            label_of(*label): np.array([outcome.users[PRIMARY] for outcome in group]) for label, group in groups.items()
+        }
+        rows = [
+            replace(row, claim=claims.claim(row.label, standing, values, cluster))
+            if row.label in standing.proposed
+            else row
+            for row in rows
+        ]
+        groups_of_rows = claims.tied(values, cluster)
     return Table(
         target=part.target,
         track=part.track,
         about=about,
         rows=tuple(sorted(rows, key=_position)),
-        tied=(),
-        improvement={},
-        detectable=None,
+        tied=groups_of_rows,
+        improvement=claims.improvement(rows, standing),
+        detectable=claims.detectable(rows),
         gaps=part.gaps,
         sources=_distinct(source for record in records for source in record.sources),
         overlap=_distinct(overlap for record in records for overlap in record.overlap),
@@ -177,6 +191,14 @@ def _table(part: Stored, shares: Mapping[str, int]) -> Table:
         clusters=len(np.unique(context.cluster)) if context and context.clustered else None,
         no_comparison=no_comparison if len(rows) > 1 else None,
     )
+
+
+def _absent(part: Stored) -> list[str]:
+    """The paper's baselines that are planned here and have no result."""
+    known = {outcome.record.job.method for outcome in part.outcomes}
+    baselines = [method for method in printed.methods() if method not in printed.PROPOSED]
+    planned = {gap.method for gap in part.gaps if gap.setting == "full"}
+    return [method for method in baselines if method in planned - known]
 
 
 def rows_of(outcomes: Sequence[Outcome]) -> dict[Label, list[Outcome]]:
@@ -261,7 +283,7 @@ def _row(
             sd=stdev(means) if len(means) > 1 else None,
             low=over.low if over else None,
             high=over.high if over else None,
-            printed=printed.values().get((shown, first.job.method, metric)) if shown else None,
+            printed=printed.value(shown, first.job.method, metric) if shown else None,
         )
     pretraining = [
         record.pretraining.wall_seconds / shares[record.pretraining.key] for record in records if record.pretraining

@@ -10,12 +10,12 @@ from pathlib import Path
 from tabulate import tabulate
 
 from benchmark.files import write_text
-from benchmark.metrics import METRICS
+from benchmark.metrics import METRICS, PRIMARY
 from benchmark.report import wording
 from benchmark.report.build import build
 from benchmark.report.export import render_csv, render_json
 from benchmark.report.markdown import render_markdown
-from benchmark.report.tables import Leaderboard
+from benchmark.report.tables import Leaderboard, Row
 
 
 def write_report(suite: str, results: Path, out: Path) -> Path:
@@ -45,7 +45,7 @@ def render_terminal(board: Leaderboard) -> str:
         lines = [
             [
                 row.label,
-                *(wording.mean(row.cells[metric]) + wording.spread(row.cells[metric]) for metric in METRICS),
+                *(_value(row, metric) for metric in METRICS),
                 wording.interval(row.versus),
                 len(row.seeds),
                 wording.seconds(row.wall_seconds),
@@ -55,6 +55,13 @@ def render_terminal(board: Leaderboard) -> str:
         if lines:
             headers = ["method", *METRICS, wording.VERSUS, "seeds", "s / seed"]
             parts.append(tabulate(lines, headers, tablefmt="simple", disable_numparse=True))
+        if claims := wording.claims(table):
+            parts.append("\n".join(claims))
         if table.gaps:
             parts.append("Without a result:\n" + "\n".join(f"  {line}" for line in wording.gaps(table)))
     return "\n\n".join(parts)
+
+
+def _value(row: Row, metric: str) -> str:
+    star = wording.star(row) if metric == PRIMARY else ""
+    return wording.mean(row.cells[metric]) + star + wording.spread(row.cells[metric])

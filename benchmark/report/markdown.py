@@ -10,7 +10,7 @@ from tabulate import tabulate
 from benchmark.metrics import METRICS, PRIMARY
 from benchmark.report import wording
 from benchmark.report.printed import SOURCE
-from benchmark.report.tables import REFERENCE, Leaderboard, Table
+from benchmark.report.tables import LEVEL, REFERENCE, Leaderboard, Table
 
 _PROTOCOLS = {
     "paper": "Each user's last item is held out for testing and the one before it for selection, and every item of "
@@ -46,15 +46,16 @@ def _legend(board: Leaderboard) -> str:
         "The best of a column is **bold**, the second <ins>underlined</ins>.",
     ]
     rows = [row for table in board.tables for row in table.rows]
-    if any(cell.printed is not None for row in rows for cell in row.cells.values()):
-        sentences.append(
-            f"(paper: …) is the number printed in {SOURCE}, obtained with the paper's encoder, sources and "
-            "tuning, which need not be those of this suite."
-        )
     if any(row.versus for row in rows):
         sentences.append(
             f"Δ is the difference to {REFERENCE} over users, each averaged over seeds first, with the 95 % interval of "
             "a paired t test; it speaks of these trained models, not of other seeds."
+        )
+    if any(row.claim for row in rows):
+        sentences.append(
+            f"`*`: above every paper baseline in {PRIMARY}, `**`: above every control as well, by paired t tests with "
+            f"p < {LEVEL} after Holm's correction within the target; both are given these trained models. Replicas and "
+            "siblings of a row are not among its rivals."
         )
     return " ".join(sentences)
 
@@ -63,7 +64,10 @@ def _section(table: Table) -> list[str]:
     title = table.about.title if table.about else table.target
     parts = [f"## {_plain(title)} (`{table.target}`)", f"{_plain(wording.size(table))}."]
     if table.rows:
-        parts += [_quality(table), _bullets(_notes(table)), "### Cost", _cost(table)]
+        parts.append(_quality(table))
+        parts += _titled("### What the tests say", _bullets(_tests(table)))
+        parts += _titled("### Beside the printed numbers", _beside_print(table))
+        parts += ["### Cost", _cost(table), "### Notes", _bullets(_notes(table))]
     if table.gaps:
         parts += ["### Without a result", _bullets(map(_plain, wording.gaps(table)))]
     return parts
@@ -89,9 +93,41 @@ def _column(table: Table, metric: str) -> list[str]:
     values = []
     for row, mark in zip(table.rows, wording.marks(table.rows, metric), strict=True):
         cell = row.cells[metric]
-        paper = "" if cell.printed is None else f" (paper: {cell.printed:.4f})"
-        values.append(_STYLES[mark].format(wording.mean(cell)) + wording.spread(cell) + paper)
+        star = _plain(wording.star(row)) if metric == PRIMARY else ""
+        values.append(_STYLES[mark].format(wording.mean(cell)) + star + wording.spread(cell))
     return values
+
+
+def _tests(table: Table) -> Iterable[str]:
+    yield from map(_plain, wording.claims(table))
+    for group in table.tied:
+        yield f"Can't be told apart in {PRIMARY} (5 %, Holm over all pairs): {', '.join(map(_plain, group))}."
+    if table.detectable is not None:
+        yield (
+            f"Smallest difference to {REFERENCE} that would be found with power 0.8: {table.detectable:.4f} {PRIMARY} "
+            "(median of the rows)."
+        )
+    gains = [f"{metric} {gain:+.1%}" for metric, gain in table.improvement.items() if gain is not None]
+    if gains:
+        yield f"The best proposed row over the best paper baseline: {', '.join(gains)}."
+
+
+def _beside_print(table: Table) -> str:
+    """Ours, theirs and the difference, of the rows that the paper prints and of the replicas that explain one."""
+    rows = [row for row in table.rows if any(cell.printed is not None for cell in row.cells.values())]
+    if not rows:
+        return ""
+    lines = [[_plain(row.label), *(wording.beside_print(row.cells[metric]) for metric in METRICS)] for row in rows]
+    said = (
+        f"Ours, the number printed in {SOURCE}, and the difference. The printed ones were obtained with the paper's "
+        "encoder, sources and tuning, which need not be those of this suite; a replica stands beside the row whose "
+        "released code it reproduces."
+    )
+    return f"{said}\n\n{_grid(['method', *METRICS], lines)}"
+
+
+def _titled(title: str, body: str) -> list[str]:
+    return [title, body] if body else []
 
 
 def _cost(table: Table) -> str:

@@ -10,6 +10,8 @@ from benchmark.significance import Paired
 
 REFERENCE = "SASRec"
 """The row that the others are compared with."""
+LEVEL = 0.01
+"""Of a mark: as the paper's stars have it, but adjusted for the number of rivals."""
 
 
 def label_of(method: str, setting: str, variant: str) -> str:
@@ -51,13 +53,17 @@ class Claim:
     """The paper's baselines; siblings of the row and replicas are outside the family."""
     controls: tuple[Against, ...]
     """A family of its own."""
+    absent: tuple[str, ...]
+    """Paper baselines that the suite plans here and that have no result: with any of them no mark is given."""
     beats_baselines: bool
     """Better than every paper baseline with a Holm-adjusted p below 0.01: the mark ``*``."""
     beats_controls: bool
     """That, and better than every control likewise: the mark ``**``."""
+    best_baseline: str
+    """Label of the paper baseline with the highest mean."""
     low: float
     high: float
-    """95 % interval, over seeds x users, of the difference to the best baseline: where it includes 0 the claim is about
+    """95 % interval, over seeds x users, of the difference to it: where it includes 0 the claim is about
     these trained models, not about the method."""
 
 

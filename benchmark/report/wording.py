@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmark.metrics import PRIMARY
 from benchmark.record import SourceInfo, TargetInfo
-from benchmark.report.tables import REFERENCE, Cell, Row, Table
+from benchmark.report.tables import LEVEL, REFERENCE, Against, Cell, Claim, Row, Table
 from benchmark.significance import Paired
 
 VERSUS = f"Δ {PRIMARY} vs {REFERENCE} (95 % CI)"
@@ -18,6 +18,13 @@ def mean(cell: Cell) -> str:
 
 def spread(cell: Cell) -> str:
     return f" ± {cell.sd:.4f}" if cell.sd is not None else ""
+
+
+def beside_print(cell: Cell) -> str:
+    """``0.1066 / 0.1080 / -0.0014``: ours, printed, difference."""
+    if cell.printed is None:
+        return NOTHING
+    return f"{cell.mean:.4f} / {cell.printed:.4f} / {cell.mean - cell.printed:+.4f}"
 
 
 def interval(versus: Paired | None) -> str:
@@ -55,6 +62,52 @@ def gaps(table: Table) -> list[str]:
         f"{name}, seed{'s' if len(missing) > 1 else ''} {', '.join(map(str, missing))}: {reason}"
         for (name, reason), missing in seeds.items()
     ]
+
+
+def star(row: Row) -> str:
+    """``**``, ``*`` or nothing: see `claims` for what it says in words."""
+    if row.claim is None or not row.claim.beats_baselines:
+        return ""
+    return "**" if row.claim.beats_controls else "*"
+
+
+def claims(table: Table) -> list[str]:
+    """A sentence or two on each proposed row: what it beats, what it doesn't, and whether that outlives its seeds."""
+    return [f"{row.label}: {_claim(row.claim)}" for row in table.rows if row.claim]
+
+
+def _claim(claim: Claim) -> str:
+    said = [_beside("paper baseline", claim.baselines)]
+    if claim.absent:
+        said.append(f"not marked, since there is no result of {', '.join(claim.absent)}")
+    if claim.controls:
+        said.append(_beside("control", claim.controls))
+    over = "includes 0: a claim about these trained models only" if claim.low <= 0 <= claim.high else "excludes 0"
+    said.append(
+        f"over seeds and users together the difference to {claim.best_baseline} is in "
+        f"[{claim.low:+.4f}, {claim.high:+.4f}], which {over}"
+    )
+    return "; ".join(said)
+
+
+def _beside(kind: str, family: tuple[Against, ...]) -> str:
+    """Of a family of rivals, which are beaten and which are not."""
+    not_beaten = [against for against in family if not (against.paired.difference > 0 and against.p_holm < LEVEL)]
+    if not not_beaten:
+        return f"above {'the one ' + kind if len(family) == 1 else f'all {len(family)} {kind}s'}"
+    shown = ", ".join(
+        f"{against.rival} ({against.paired.difference:+.4f}, p {p_value(against.p_holm)})" for against in not_beaten
+    )
+    return f"above {len(family) - len(not_beaten)} of {len(family)} {kind}s, not clearly above {shown}"
+
+
+def p_value(p: float) -> str:
+    return f"{p:.2g}" if p >= 0.0001 else "< 0.0001"
+
+
+def tied(table: Table) -> list[str]:
+    """Each group of rows that can't be told apart."""
+    return [", ".join(group) for group in table.tied]
 
 
 def marks(rows: tuple[Row, ...], metric: str) -> list[str]:
