@@ -108,18 +108,24 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
 
 def _say_forecast(tasks: Sequence[Task], facts: Mapping[str, Facts], place: Place, say: Callable[[str], None]) -> None:
     """What is going to be run, and how long that may take from what stored runs took."""
-    forecast, total, unknown = Forecast.of(place.results), 0.0, 0
+    forecast, total, unknown, guessed = Forecast.of(place.results), 0.0, 0, False
     for (target, name), group in groupby(tasks, key=lambda task: (task.job.target, task.job.method)):
         rows = list(group)
         about = facts[facts_key(rows[0])].target
         size = Size(users=about.users, items=about.items, interactions=about.interactions)
-        seconds = forecast.seconds(name, target, size) if rows[0].job.training else 0.0
-        estimate = "no estimate: nothing like it is stored" if seconds is None else f"about {in_words(seconds)} each"
-        say(f"to run: {target} {name}, {len(rows)} x, {estimate}")
-        total, unknown = total + (seconds or 0.0) * len(rows), unknown + (len(rows) if seconds is None else 0)
+        if not rows[0].job.training:
+            say(f"to run: {target} {name}, {len(rows)} x, not trained")
+        elif (estimate := forecast.run(name, target, size)) is None:
+            say(f"to run: {target} {name}, {len(rows)} x, no estimate: nothing like it is stored")
+            unknown += len(rows)
+        else:
+            never = ", a guess: it was never run" if estimate.guessed else ""
+            say(f"to run: {target} {name}, {len(rows)} x, about {in_words(estimate.seconds)} each{never}")
+            total, guessed = total + estimate.seconds * len(rows), guessed or estimate.guessed
     if tasks:
         without = f", and {unknown} jobs without an estimate" if unknown else ""
-        say(f"in all about {in_words(total)} of one worker, without pre-training{without}")
+        rough = "; what is guessed may take many times as long" if guessed else ""
+        say(f"in all about {in_words(total)} of one worker, without pre-training{without}{rough}")
 
 
 def _tasks(jobs: Sequence[Job], prepared: Mapping[str, Prepared], device: torch.device) -> list[Task]:

@@ -40,6 +40,14 @@ class Size:
         return np.array([training, training * self.items / 1000], np.float64)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    seconds: float
+    """Of one run on a worker with a processor to itself."""
+    guessed: bool
+    """No run of the method is stored: the pace of all others was taken, which phases of its own may exceed by far."""
+
+
 class Forecast:
     """Estimates from runs; knows nothing where there are none."""
 
@@ -73,17 +81,17 @@ class Forecast:
         cost = record.cost
         return cost.core_seconds / cost.threads if cost.device == "cpu" else cost.wall_seconds
 
-    def seconds(self, method: str, target: str, size: Size) -> float | None:
-        """Seconds of one run on a worker with a processor to itself; None without a stored run of a trained method."""
+    def run(self, method: str, target: str, size: Size) -> Estimate | None:
+        """How long one run may take; None where no run of any trained method is stored."""
         same = [record for record in self.records if record.job.method == method]
         here = [self._run_seconds(record) for record in same if record.job.target == target]
         if here:
-            return median(here)
+            return Estimate(seconds=median(here), guessed=False)
         if not self.records:
             return None
         paces = [self._epoch_seconds(r) / float(self.shares @ self._size(r).work) for r in same or self.records]
         epochs = median(len(record.learning_curve) for record in same) if same else USUAL_EPOCHS
-        return median(paces) * epochs * float(self.shares @ size.work)
+        return Estimate(seconds=median(paces) * epochs * float(self.shares @ size.work), guessed=not same)
 
 
 def in_words(seconds: float) -> str:

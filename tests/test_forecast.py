@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from results_tree import make_job, make_ranks, make_record
 
-from benchmark.forecast import Forecast, Size, in_words
+from benchmark.forecast import Estimate, Forecast, Size, in_words
 from benchmark.record import Cost, Epoch, Record
 
 
@@ -23,6 +23,12 @@ def run(method: str, target: str, users: int, items: int, interactions: int, pac
     )
 
 
+def seconds(forecast: Forecast, method: str, target: str, size: Size) -> float:
+    estimate = forecast.run(method, target, size)
+    assert estimate is not None
+    return estimate.seconds
+
+
 RUNS = (
     run("SASRec", "small", 10, 100, 1_020, pace=1.0),
     run("SASRec", "large", 10, 4_000, 5_020, pace=1.0),
@@ -32,30 +38,31 @@ RUNS = (
 
 def test_the_same_method_on_the_same_target_takes_as_long_again() -> None:
     size = Size(users=10, items=100, interactions=1_020)
-    assert Forecast(RUNS).seconds("SASRec", "small", size) == pytest.approx(4 * 1.1 + 1)
+    assert seconds(Forecast(RUNS), "SASRec", "small", size) == pytest.approx(4 * 1.1 + 1)
 
 
 @pytest.mark.parametrize(("device", "seconds"), [("cpu", 200.0), ("NVIDIA H100", 700.0)])
 def test_a_busy_machine_makes_no_run_longer_and_a_gpu_is_not_timed_by_its_host(device: str, seconds: float) -> None:
     cost = Cost(wall_seconds=700.0, core_seconds=400.0, peak_memory_mb=1.0, device=device, threads=2)
     runs = [record.model_copy(update={"cost": cost}) for record in RUNS]
-    assert Forecast(runs).seconds("Slow", "small", Size(users=10, items=100, interactions=1_020)) == seconds
+    size = Size(users=10, items=100, interactions=1_020)
+    assert Forecast(runs).run("Slow", "small", size) == Estimate(seconds=seconds, guessed=False)
 
 
 def test_a_method_keeps_its_pace_and_its_epochs_on_another_target() -> None:
     forecast = Forecast(RUNS)
     size = Size(users=10, items=4_000, interactions=5_020)
-    alone = Forecast(RUNS[:2]).seconds("Unheard-of", "other", size)
-    slow = forecast.seconds("Slow", "other", size)
-    sasrec = forecast.seconds("SASRec", "other", size)
-    assert alone == pytest.approx(30 * 25.0)
-    assert slow is not None
-    assert sasrec is not None
-    assert slow > 2 * sasrec
+    assert seconds(forecast, "Slow", "other", size) > 2 * seconds(forecast, "SASRec", "other", size)
+
+
+def test_a_method_that_was_never_run_is_guessed_by_the_pace_of_the_others() -> None:
+    size = Size(users=10, items=4_000, interactions=5_020)
+    guess = Forecast(RUNS[:2]).run("Unheard-of", "other", size)
+    assert guess == Estimate(seconds=pytest.approx(30 * 25.0), guessed=True)
 
 
 def test_nothing_is_made_up_where_nothing_is_stored() -> None:
-    assert Forecast([]).seconds("SASRec", "small", Size(users=1, items=1, interactions=3)) is None
+    assert Forecast([]).run("SASRec", "small", Size(users=1, items=1, interactions=3)) is None
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(3.4, "3 s"), (89, "89 s"), (600, "10 min"), (7200, "2.0 h")])
