@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from questions import everything
 from torch import Tensor
 
-from baselines.bert4rec import BERT4Rec, BERT4RecConfig, HidesItems, draw_hidden
+from baselines.bert4rec import BERT4Rec, BERT4RecConfig, HidesItems, hide
 from baselines.bert4rec_recbole1 import RecBole1BERT4Rec
 from baselines.bert4rec_recbole1 import draw_hidden as draw_as_recbole1
 from benchmark.batches import Batch, history_batches, whole_windows
@@ -110,31 +110,40 @@ def test_every_sequence_teaches_something(
     sequences = distinct_items(*lengths)
     windows = whole_windows(sequences)
     torch.manual_seed(seed)
-    hidden_T = draw_hidden(everything(sequences, windows), hidden_share, last_share)
-    per_window = np.split(hidden_T.numpy(), np.cumsum(windows.asked)[:-1])
-    assert all(hidden.any() for hidden in per_window)
-    last_alone = [hidden[-1] and hidden.sum() == 1 for hidden in per_window]
-    if last_share == 1:
-        assert all(last_alone)
-    elif hidden_share == 0:
-        assert all(hidden.sum() == 1 for hidden in per_window)
-    elif last_share == 0 and hidden_share == 1:
-        assert all(hidden.all() for hidden in per_window)
+    batch = everything(sequences, windows)
+    asked = hide(batch, hidden_share, last_share)
+    for window, n in enumerate(windows.asked):
+        before = torch.nonzero(batch.segments_BL.flatten() == window).flatten()
+        left = torch.nonzero(asked.segments_BL.flatten() == window).flatten()
+        hidden = asked.at_T[batch.segments_BL.flatten()[asked.at_T] == window]
+        assert len(hidden) >= 1
+        assert torch.equal(left, before[: len(left)]), "not a beginning of the window"
+        if last_share == 1:
+            assert hidden.tolist() == [left[-1]], "the last of a beginning, alone"
+            assert len(left) > 1 or len(before) == 1, "nothing is left to tell it from"
+        elif last_share == 0:
+            assert len(left) == n
+        if hidden_share == 0:
+            assert len(hidden) == 1
+        elif last_share == 0 and hidden_share == 1:
+            assert len(hidden) == n
+    assert torch.equal(asked.targets_T, batch.items_BL.flatten()[asked.at_T])
 
 
 def test_items_are_hidden_as_often_as_wished() -> None:
-    """Of 4,000 windows of 8 items half have the last hidden alone, the others 8 s + (1 - s)^8 items of any place."""
+    """Of 4,000 windows of 8 items half end early, at any but the first place; the others hide 8 s + (1 - s)^8 items
+    anywhere."""
     sequences = Sequences.of([np.arange(8, dtype=np.int32)] * 4_000)
     batch = everything(sequences, whole_windows(sequences))
     torch.manual_seed(1)
-    hidden = draw_hidden(batch, 0.25, 0.5).view(4_000, 8).float()
-    anywhere_a_window = 8 * 0.25 + 0.75**8
-    assert float(hidden.sum(1).mean()) == pytest.approx(0.5 + 0.5 * anywhere_a_window, abs=0.05)
-    first, *_, last = hidden.mean(0).tolist()
-    assert first == pytest.approx(0.5 * anywhere_a_window / 8, abs=0.025)
-    assert last == pytest.approx(0.5 + 0.5 * anywhere_a_window / 8, abs=0.025)
-    assert hidden[:, :-1].mean(0).std() < 0.02, "some places are hidden more often than others"
-    assert not torch.equal(hidden, draw_hidden(batch, 0.25, 0.5).view(4_000, 8).float()), "the same in every epoch"
+    asked = hide(batch, 0.25, 0.5)
+    hidden = torch.bincount(asked.targets_T, minlength=8) / 4_000  # items are named by their place here
+    anywhere_a_place = (8 * 0.25 + 0.75**8) / 8
+    expected = [0.5 * anywhere_a_place, *[0.5 * anywhere_a_place + 0.5 / 7] * 7]
+    assert hidden.tolist() == pytest.approx(expected, abs=0.025)
+    left = torch.bincount(asked.segments_BL.flatten()[asked.segments_BL.flatten() >= 0], minlength=4_000)
+    assert float((left == 8).float().mean()) == pytest.approx(0.5 + 0.5 / 7, abs=0.03)
+    assert not torch.equal(asked.at_T, hide(batch, 0.25, 0.5).at_T), "the same in every epoch"
 
 
 def test_the_loss_is_the_cross_entropy_at_the_hidden_places() -> None:
@@ -143,14 +152,15 @@ def test_the_loss_is_the_cross_entropy_at_the_hidden_places() -> None:
     model = bert4rec(sequences, hidden_share=0.4)
     windows = whole_windows(sequences)
     batch = everything(sequences, windows)
-    torch.manual_seed(5)
-    hidden = np.split(draw_hidden(batch, 0.4, 0.5).numpy(), np.cumsum(windows.asked)[:-1])
-    assert 3 < sum(map(np.sum, hidden)) < 11
+    torch.manual_seed(8)
+    asked = hide(batch, 0.4, 0.5)
+    segment, place = asked.segments_BL.flatten(), batch.positions_BL.flatten()
     losses = []
-    for row, is_hidden in zip(sequences, hidden, strict=True):
-        inputs_LD = model.item_table.weight[torch.from_numpy(row).long()].clone()
-        inputs_LD[torch.from_numpy(is_hidden)] = model.mask_D
-        length = len(row)
+    for window, row in enumerate(sequences):
+        length = int((segment == window).sum())
+        hidden = place[asked.at_T[segment[asked.at_T] == window]]
+        inputs_LD = model.item_table.weight[torch.from_numpy(row[:length]).long()].clone()
+        inputs_LD[hidden] = model.mask_D
         places = torch.arange(length)
         alone = Batch(
             *(places[None] * factor for factor in (0, 1, 0)), at_T=places, targets_T=places, sequences_T=places
@@ -158,26 +168,27 @@ def test_the_loss_is_the_cross_entropy_at_the_hidden_places() -> None:
         states_LD = model.encoder(inputs_LD[None], alone, causal=False)
         outputs_LD = model.output_norm(F.gelu(model.project(states_LD)))
         logits_LN = outputs_LD @ model.item_table.weight.T + model.bias_N
-        for place in np.flatnonzero(is_hidden):
-            losses.append(F.cross_entropy(logits_LN[place], torch.tensor(int(row[place]))))
-    torch.manual_seed(5)
+        losses += [F.cross_entropy(logits_LN[at], torch.tensor(int(row[at]))) for at in hidden.tolist()]
+    assert any((segment == window).sum() < len(row) for window, row in enumerate(sequences)), "none ends early"
+    torch.manual_seed(8)
     expected = torch.stack(losses).mean()
     assert float(expected.detach()) > 2
     torch.testing.assert_close(model.loss(batch), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_the_last_item_is_asked_as_a_ranking_asks_what_follows() -> None:
-    """Hidden last items get the vectors that users get of whom only what goes before is known."""
+def test_an_early_end_is_asked_as_a_ranking_asks_what_follows() -> None:
+    """What is hidden there gets the vector of a user of whom only what goes before is known."""
     sequences = distinct_items(2, 9, 50, 51, 4)
     model = bert4rec(sequences, last_share=1.0)
-    windows = whole_windows(sequences)
-    batch = everything(sequences, windows)
-    hidden_T = draw_hidden(batch, 0.3, 1.0)
-    last = users(model, replace(batch, at_T=batch.at_T[hidden_T]))
-    ends = dict(zip((windows.start + windows.length).tolist(), last, strict=True))
-    for chosen, ranked in history_batches(sequences.without_last(1), room=model.room):
-        for user, found in zip(chosen.tolist(), users(model, ranked), strict=True):
-            torch.testing.assert_close(found, ends[int(sequences.offsets[user + 1])], atol=1e-5, rtol=1e-5)
+    batch = everything(sequences, whole_windows(sequences))
+    torch.manual_seed(3)
+    asked = hide(batch, 0.3, 1.0)
+    segment, items = batch.segments_BL.flatten(), batch.items_BL.flatten().numpy()
+    before = [items[(segment == segment[at]).numpy()][: batch.positions_BL.flatten()[at]] for at in asked.at_T]
+    assert {len(history) for history in before} - {len(row) - 1 for row in sequences}, "none ends early"
+    found = users(model, asked)
+    for chosen, ranked in history_batches(Sequences.of(before), room=model.room):
+        torch.testing.assert_close(users(model, ranked), found[chosen], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("share", ["hidden_share", "last_share"])
@@ -206,7 +217,7 @@ def test_the_replica_never_meets_the_last_training_item() -> None:
     assert {target for asked in draws for target in asked.targets_T.tolist()} == others - firsts
     model = bert4rec(sequences)
     whole = everything(sequences, model.windows(sequences))
-    asked = {int(t) for _ in range(60) for t in whole.targets_T[draw_hidden(whole, 0.3, 0.5)]}
+    asked = {int(t) for _ in range(60) for t in hide(whole, 0.3, 0.5).targets_T}
     assert asked == lasts | others, "BERT4Rec asks for every item"
 
 
