@@ -16,6 +16,7 @@ from math import inf
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.multilabel import linear_binary_cross_entropy
@@ -55,7 +56,7 @@ class S3RecConfig(Sizes):
 
 
 class Attributes(nn.Module):
-    """Vectors of the attributes, and which of them each item has, as sparse rows."""
+    """Vectors of the attributes and how likely each is of any item, and which of them each item has, as sparse rows."""
 
     counts_N: Tensor
     begins_N: Tensor
@@ -72,6 +73,10 @@ class Attributes(nn.Module):
         self.vectors = nn.Embedding(len(row_of), width)
         counts = np.array([len(names) for names in taxonomy], np.int64)
         rows = np.array([row_of[name] for names in taxonomy for name in names], np.int64)
+        # At first an attribute is as likely as it is frequent. Without this its frequency would have to be learned, and
+        # Adam, which remembers those large gradients, then learned nothing else for a thousand steps.
+        frequent_A = (torch.bincount(torch.from_numpy(rows), minlength=len(row_of)) + 0.5) / (len(taxonomy) + 1)
+        self.bias_A = nn.Parameter(frequent_A.logit())
         self.register_buffer("counts_N", torch.from_numpy(counts), persistent=False)
         self.register_buffer("begins_N", torch.from_numpy(counts.cumsum() - counts), persistent=False)
         self.register_buffer("attributes_P", torch.from_numpy(rows), persistent=False)
@@ -87,7 +92,9 @@ class Attributes(nn.Module):
         """Binary cross-entropy of each item's attributes against all others, summed over items, each counted so many
         times; items without attributes say nothing."""
         times_T = times_T * (self.counts_N[items_T] > 0)
-        return linear_binary_cross_entropy(asked_TD, self.vectors.weight, *self.of(items_T), times_T)
+        h_TD = F.pad(asked_TD.float(), (0, 1), value=1.0)
+        labels_AD = torch.cat([self.vectors.weight, self.bias_A[:, None]], dim=1)
+        return linear_binary_cross_entropy(h_TD, labels_AD, *self.of(items_T), times_T)
 
 
 class Critics(nn.Module):

@@ -122,7 +122,7 @@ def test_every_sequence_teaches_something(
             assert hidden.tolist() == [left[-1]], "the last of a beginning, alone"
             assert len(left) > 1 or len(before) == 1, "nothing is left to tell it from"
         elif last_share == 0:
-            assert len(left) == n
+            assert len(left) == len(before)
         if hidden_share == 0:
             assert len(hidden) == 1
         elif last_share == 0 and hidden_share == 1:
