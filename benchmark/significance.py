@@ -23,7 +23,7 @@ from benchmark.errors import InputError
 POWER, LEVEL = 0.8, 0.05
 """At which a difference counts as detectable."""
 
-_BLOCK = 4_000_000
+_BLOCK = 1_000_000
 """Numbers that resampling holds at a time."""
 
 
