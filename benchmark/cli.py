@@ -193,12 +193,15 @@ def report_command(suite: str, results: Results = Path("results"), out: Reports 
 def compare_command(
     first: str,
     second: str,
-    suite: Annotated[str, typer.Option(help="The suite whose rows they are.")],
+    suite: Annotated[
+        str | None, typer.Option(help="The suite whose rows they are; needless where results are of one only.")
+    ] = None,
     target: Annotated[str | None, typer.Option(help="Only this target.")] = None,
     results: Results = Path("results"),
 ) -> None:
-    """Two rows of a leaderboard, user by user: the difference with its 95 % interval (paired t over users)."""
-    from benchmark.report.compare import compare, render
+    """Two rows of a leaderboard, user by user: a verdict, the tests behind it, and groups of users."""
+    from benchmark.report.compare import compare
+    from benchmark.report.verdict import render
 
     typer.echo(render(compare(suite, results, first, second, target), first, second))
 
