@@ -64,7 +64,7 @@ def unclustered(a: NDArray[np.float64], b: NDArray[np.float64], clusters: NDArra
 
 
 def unpaired(a: NDArray[np.float64], b: NDArray[np.float64], clusters: NDArray[np.int64], seed: int) -> float:
-    return float(stats.ttest_ind(a, b)[1])
+    return float(np.asarray(stats.ttest_ind(a, b))[1])
 
 
 def as_expected(rejected: int, n_worlds: int) -> bool:

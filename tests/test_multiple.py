@@ -16,7 +16,7 @@ from benchmark.multiple import critical_difference, friedman, holm, mean_ranks, 
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
 
-@settings(max_examples=20)  # statsmodels takes 50 ms a call
+@settings(max_examples=10)  # statsmodels takes 50 ms a call
 @given(P_VALUES)
 def test_holm_agrees_with_statsmodels(p: list[float]) -> None:
     assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
