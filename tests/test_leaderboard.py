@@ -7,11 +7,25 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from results_tree import ITEMS, USERS, make_job, make_key, make_pretraining, planned, store_context, store_run
+from results_tree import (
+    ITEMS,
+    USERS,
+    make_job,
+    make_key,
+    make_pretraining,
+    make_ranks,
+    make_record,
+    planned,
+    store_context,
+    store_run,
+)
 
 from benchmark.errors import IncompatibleRuns, InputError
 from benchmark.jobs import Pretraining, digest
@@ -22,7 +36,7 @@ from benchmark.report.build import build
 from benchmark.report.leaderboard import render_terminal, write_report
 from benchmark.report.tables import Row, Table
 from benchmark.significance import paired_t
-from benchmark.store import list_runs, write_failure, write_plan
+from benchmark.store import list_runs, write_failure, write_plan, write_run
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -52,6 +66,20 @@ def line(text: str, method: str) -> list[str]:
     return next(
         [cell.strip() for cell in line.strip("|").split("|")] for line in text.split("\n") if f"| {method} " in line
     )
+
+
+def edit(folder: Path, **about: int) -> None:
+    """Change what a record says of its target."""
+    content = json.loads((folder / "record.json").read_text())
+    content["target"] |= about
+    (folder / "record.json").write_text(json.dumps(content))
+
+
+def swap(folder: Path, greater: list[int]) -> None:
+    """Put other ranks beside a record."""
+    table = pq.read_table(folder / "ranks.parquet")
+    place = table.schema.get_field_index("test_greater")
+    pq.write_table(table.set_column(place, "test_greater", pa.array(greater, pa.int32())), folder / "ranks.parquet")
 
 
 @pytest.fixture
@@ -345,12 +373,38 @@ class TestRefusals:
         with pytest.raises(IncompatibleRuns, match="same job and seed 0"):
             report(results)
 
-    def test_a_damaged_run_is_named_and_nothing_is_written(self, results: Path) -> None:
-        folder = store_run(results, make_job(), FIRST)
-        os.truncate(folder / "ranks.parquet", 50)
-        with pytest.raises(InputError, match=str(folder)):
+    def test_versions_of_the_protocol_are_not_mixed(self, results: Path) -> None:
+        for method, protocol in {"SASRec": 1, "Markov": 2}.items():
+            job, ranks = make_job(method), make_ranks(FIRST)
+            parts = make_key(job)[1] | {"protocol": protocol}
+            write_run(results, make_record(job, ranks, key_parts=parts, key=digest(parts)), ranks)
+        with pytest.raises(IncompatibleRuns, match=r"version \d of the protocol, but .* version \d of the protocol"):
             report(results)
-        assert not (results.parent / "reports").exists()
+
+    @pytest.mark.parametrize(
+        ("harm", "said"),
+        [
+            (lambda folder: os.truncate(folder / "ranks.parquet", 50), "ranks.parquet"),
+            (lambda folder: edit(folder, users=USERS + 1), "int32"),
+            (lambda folder: edit(folder, items=ITEMS - 20), "exceeds"),
+            (lambda folder: swap(folder, SECOND), "not those that the record was written with"),
+            (lambda folder: (folder / "record.json").write_text("{}"), "record.json"),
+        ],
+        ids=["truncated", "users", "items", "ranks", "record"],
+    )
+    def test_a_damaged_or_edited_run_is_left_out_and_named(
+        self, results: Path, harm: Callable[[Path], object], said: str
+    ) -> None:
+        store_run(results, make_job("Markov"), WORSE)
+        harm(store_run(results, make_job(), FIRST))
+        write_plan(results, "small", [planned(make_job(method)) for method in ("SASRec", "Markov")])
+        text = report(results)
+        assert [row.method for row in table(results).rows] == ["Markov"]
+        (gap,) = table(results).gaps
+        assert gap.method == "SASRec"
+        assert said in gap.reason
+        assert "left out, because the stored run is damaged or was edited" in text
+        assert str(results) not in text, "a folder of this machine in a report"
 
     def test_unknown_and_empty_suites(self, results: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="unknown suite 'smal'; did you mean 'small'"):

@@ -30,6 +30,7 @@ from benchmark.store import (
     read_plan,
     read_record,
     read_run,
+    without_folders,
 )
 
 Item = TypeVar("Item")
@@ -62,7 +63,8 @@ class Stored:
 def stored(suite: str, results: Path) -> list[Stored]:
     """The runs of a suite's plan or, without a plan, those stored under it, target by target.
 
-    Raises InputError for a suite without any job, and IncompatibleRuns for runs of two versions of a target's data.
+    A planned run that is damaged or was edited is left out, and a gap says so. Raises InputError for a suite without
+    any job, and IncompatibleRuns for runs of two versions of a target's data or of the protocol.
     """
     failures = {failure.key: failure for failure in read_failures(results, suite)}
     jobs = read_plan(results, suite) or _stored_jobs(results, suite, failures.values())
@@ -73,17 +75,20 @@ def stored(suite: str, results: Path) -> list[Stored]:
         raise unknown("suite", suite, known, str(results))
     done = finished(results)
     folders = {job.key: done[job.key[:12]] for job in jobs if job.key[:12] in done}
-    _same_data({key: read_record(folder) for key, folder in folders.items()}, folders)
+    found_runs, damaged = _readable(folders)
+    _made_alike({key: outcome.record for key, outcome in found_runs.items()}, folders)
     groups: dict[tuple[str, str], list[Planned]] = {}
     for job in jobs:
         groups.setdefault((job.target, job.track), []).append(job)
     found = []
     for (target, track), group in groups.items():
-        outcomes = tuple(_outcome(folders[job.key]) for job in group if job.key in folders)
+        outcomes = tuple(found_runs[job.key] for job in group if job.key in found_runs)
         suites = _distinct([suite, *(outcome.record.job.suite for outcome in outcomes)])
         contexts = [context for name in suites if (context := read_context(results, name, target))]
         fits = {outcome.record.target.fingerprint for outcome in outcomes}
-        gaps = tuple(_gap(job, failures.get(job.key)) for job in group if job.key not in folders)
+        gaps = tuple(
+            _gap(job, failures.get(job.key), damaged.get(job.key)) for job in group if job.key not in found_runs
+        )
         context = next((context for context in contexts if context.fingerprint in fits), None)
         found.append(Stored(target=target, track=track, outcomes=outcomes, gaps=gaps, context=context))
     return found
@@ -111,17 +116,32 @@ def _stored_jobs(results: Path, suite: str, failures: Iterable[Failure]) -> tupl
     )
 
 
-def _same_data(records: Mapping[str, Record], folders: Mapping[str, Path]) -> None:
-    """Raise IncompatibleRuns where the runs of a target were made from different data."""
+def _readable(folders: Mapping[str, Path]) -> tuple[dict[str, Outcome], dict[str, str]]:
+    """By key, the runs that are what their record says, and of the others what is wrong."""
+    outcomes, damaged = {}, {}
+    for key, folder in folders.items():
+        try:
+            outcomes[key] = _outcome(folder)
+        except InputError as error:
+            damaged[key] = without_folders(str(error))
+    return outcomes, damaged
+
+
+def _made_alike(records: Mapping[str, Record], folders: Mapping[str, Path]) -> None:
+    """Raise IncompatibleRuns where the runs of a target were made from different data or under different protocols."""
     first: dict[str, str] = {}
     for key, record in records.items():
         other = records[first.setdefault(record.target.name, key)]
         if other.target.fingerprint != record.target.fingerprint:
-            raise IncompatibleRuns(
-                f"{folders[key]}: was made from version {record.target.fingerprint[:12]} of '{record.target.name}', "
-                f"but {folders[other.key]} from {other.target.fingerprint[:12]}; one table can't hold both: "
-                "delete the runs of the version you no longer want, or report them as two suites"
-            )
+            mine, theirs = (f"version {one.target.fingerprint[:12]} of '{one.target.name}'" for one in (record, other))
+        elif other.key_parts.get("protocol") != record.key_parts.get("protocol"):
+            mine, theirs = (f"version {one.key_parts.get('protocol')} of the protocol" for one in (record, other))
+        else:
+            continue
+        raise IncompatibleRuns(
+            f"{folders[key]}: was made from {mine}, but {folders[other.key]} from {theirs}; one table can't hold "
+            "both: delete the runs of the version you no longer want, or report them as two suites"
+        )
 
 
 def _outcome(folder: Path) -> Outcome:
@@ -134,8 +154,10 @@ def _outcome(folder: Path) -> Outcome:
     )
 
 
-def _gap(job: Planned, failure: Failure | None) -> Gap:
+def _gap(job: Planned, failure: Failure | None, damage: str | None) -> Gap:
     reason = " ".join(failure.reason.split()) if failure else "not run yet"
+    if damage:
+        reason = f"left out, because the stored run is damaged or was edited: {damage}"
     return Gap(method=job.method, setting=job.setting, seed=job.seed, failed=failure is not None, reason=reason)
 
 
