@@ -121,7 +121,10 @@ def test_a_mark_without_doubt_is_not_qualified() -> None:
     ("text", "shown"),
     [
         ("UniSRec_t+ID", r"UniSRec\_t+ID"),
-        (r"\input{x} $5 & 3% #1 ~^", r"\textbackslash{}input\{x\} \$5 \& 3\% \#1 \textasciitilde{}\textasciicircum{}"),
+        (
+            r"\input{x} $5 & 3% #1 ~^",
+            r"\textbackslash{}input\{x\} $\mathdollar$5 \& 3\% \#1 \textasciitilde{}\textasciicircum{}",
+        ),
         ("[a] *b", "{[}a] {*}b"),
         ("a---b", "a-{}-{}-b"),
         ("é Ő ± 中 \u202e\n x", r"\'{e} \H{O} $\pm$ (U+4E2D) (U+202E) x"),

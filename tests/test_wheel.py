@@ -51,6 +51,12 @@ def test_the_wheel_carries_cards_and_demo_files_inside_the_package(wheel: Path) 
     assert not [name for name in names if ".data/" in name]
 
 
+def test_the_wheel_carries_what_reports_are_made_of(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    files = ("templates/page.html", "templates/page.css", "templates/page.js", "leaderboard.schema.json")
+    assert {f"benchmark/report/{file}" for file in files} <= names
+
+
 def test_the_installed_wheel_runs_the_demo_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     transrec = installed / "bin" / "transrec"
     # Before all else on the path, so that the checkout an editable installation points to is not what runs.

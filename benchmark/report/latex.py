@@ -32,7 +32,8 @@ _ESCAPES = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
     "}": r"\}",
-    "$": r"\$",
+    # As text it would need a font that a small installation draws first, if it can.
+    "$": r"$\mathdollar$",
     "&": r"\&",
     "%": r"\%",
     "#": r"\#",
@@ -207,7 +208,8 @@ def _star_caption(board: Leaderboard) -> list[str]:
         return []
     return [
         f"$^{{*}}$: above every paper baseline in {PRIMARY}, $^{{**}}$: above every control as well "
-        f"(paired $t$ tests over users, $p < {LEVEL}$ after Holm), given these trained models."
+        f"(paired $t$ tests over users, $p < {LEVEL}$ after Holm), given these trained models; "
+        "there is no mark where a paper baseline has no result."
     ]
 
 
