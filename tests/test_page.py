@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -134,9 +134,16 @@ class TestContent:
         for absent in ("What the tests say", "Figures", "Above every", "print 0", "best:", "told apart", "None"):
             assert absent not in text
 
+    def test_another_track_of_a_target_is_named(self) -> None:
+        rows = (make_row("SASRec", 0.1),)
+        board = make_board(make_table("toy", rows), replace(make_table("toy", rows), track="strict"))
+        text = Elements(render_page(board, [])).text()
+        assert "The toy domain, track strict" in text
+        assert "Track: strict." in text
+
     def test_a_row_without_interval_shows_none(self) -> None:
         row = make_row("SASRec", 0.1)
-        bare = {name: wordless(cell) for name, cell in row.cells.items()}
+        bare = {name: replace(cell, low=None, high=None) for name, cell in row.cells.items()}
         page = render_page(make_board(make_table("toy", (make_row("SASRec", 0.1, cells=bare),))), [])
         assert 'class="whisker"' not in page
         assert 'class="whisker"' in render_page(make_board(make_table("toy", (row,))), [])
@@ -180,10 +187,6 @@ class TestSafety:
         figure.svg.unlink()
         with pytest.raises(InputError, match="cost.svg: the figure can't be read"):
             render_page(full_board(), [figure])
-
-
-def wordless(cell: Any) -> Any:
-    return type(cell)(mean=cell.mean, sd=None, low=None, high=None, printed=None)
 
 
 @contextmanager

@@ -290,9 +290,8 @@ def _float(
 
 def _comparisons(board: Leaderboard) -> str:
     compared = ("difference", "low", "high", "p", "units")
-    lines = [
-        ("target", "track", "method", "setting", "variant", "mark", *compared, "claim_rival", "claim_low", "claim_high")
-    ]
+    known = ("target", "track", "method", "setting", "variant", "mark")
+    lines: list[Sequence[str]] = [(*known, *compared, "claim_rival", "claim_low", "claim_high")]
     for table in board.tables:
         for row in table.rows:
             versus, claim = row.versus, row.claim

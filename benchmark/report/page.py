@@ -114,7 +114,8 @@ def _inlined(figure: Figure) -> dict[str, Any]:
 
 
 def _title(table: Table) -> str:
-    return table.about.title if table.about else table.target
+    title = table.about.title if table.about else table.target
+    return title if table.track == "paper" else f"{title}, track {table.track}"
 
 
 def _letter(place: int) -> str:
