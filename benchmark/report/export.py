@@ -2,9 +2,9 @@
 
 ``leaderboard.json`` is `benchmark.report.tables.Leaderboard` field by field, beside a ``format`` number.
 ``leaderboard.csv`` has one line a target, row and metric: ``suite, target, track, custom`` (0 or 1), ``method, setting,
-variant, role, seeds`` (how many), ``metric, mean, sd`` (over seeds; empty with one), ``printed`` (in the paper; or
-empty). Numbers have eight digits, so that the last bits of another machine's arithmetic change no file. JSON knows no
-infinity: an infinite effect is null.
+variant, role, seeds`` (how many), ``metric, mean, sd`` (over seeds; empty with one), ``low, high`` (of the mean's 95 %
+interval over users; empty without knowledge of them), ``printed`` (in the paper; or empty). Numbers have eight digits,
+so that the last bits of another machine's arithmetic change no file. JSON knows no infinity: such an effect is null.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def render_csv(board: Leaderboard) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     about = ("suite", "target", "track", "custom", "method", "setting", "variant", "role", "seeds")
-    writer.writerow([*about, "metric", "mean", "sd", "printed"])
+    writer.writerow([*about, "metric", "mean", "sd", "low", "high", "printed"])
     for table in board.tables:
         for row in table.rows:
             custom = int(table.about is not None and table.about.custom)
             known = [board.suite, table.target, table.track, custom, row.method, row.setting, row.variant, row.role]
             for metric, cell in row.cells.items():
-                numbers = [_plain(value) for value in (cell.mean, cell.sd, cell.printed)]
+                numbers = [_plain(value) for value in (cell.mean, cell.sd, cell.low, cell.high, cell.printed)]
                 writer.writerow([*known, len(row.seeds), metric, *numbers])
     return file.getvalue()
 

@@ -12,13 +12,6 @@ from benchmark.report import wording
 from benchmark.report.printed import SOURCE
 from benchmark.report.tables import LEVEL, REFERENCE, Leaderboard, Table
 
-_PROTOCOLS = {
-    "paper": "Each user's last item is held out for testing and the one before it for selection, and every item of "
-    "the target is ranked for each of them, seen ones included, without sampling. Checkpoints are selected by "
-    f"unrounded {PRIMARY} on validation; where other items score exactly as high as the held-out one, a metric is its "
-    "exact expectation over the orders of the tie.",
-}
-_KINDS = {"paper": "paper", "control": "control", "replica": "replica", "row": "other"}
 _STYLES = {"best": "**{}**", "second": "<ins>{}</ins>", "": "{}"}
 
 
@@ -26,7 +19,7 @@ def render_markdown(board: Leaderboard) -> str:
     tracks = dict.fromkeys(table.track for table in board.tables)
     parts = [
         f"# Leaderboard: {_plain(board.suite)}",
-        *(_PROTOCOLS.get(track, f"Track: {_plain(track)}.") for track in tracks),
+        *(_plain(wording.protocol(track)) for track in tracks),
         _legend(board),
         _bullets(
             [
@@ -79,7 +72,7 @@ def _quality(table: Table) -> str:
     lines = [
         [
             _plain(row.label),
-            _KINDS[row.role],
+            wording.KINDS[row.role],
             *values,
             *([wording.interval(row.versus)] if compared else []),
             len(row.seeds),

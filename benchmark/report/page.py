@@ -26,12 +26,6 @@ from benchmark.report.export import render_json
 from benchmark.report.printed import SOURCE
 from benchmark.report.tables import LEVEL, REFERENCE, Cell, Leaderboard, Row, Table
 
-PROTOCOLS = {
-    "paper": "Each user's last item is held out for testing and the one before it for selection, and every item of the "
-    "target is ranked for each of them, seen ones included, without sampling. Checkpoints are selected by "
-    f"{PRIMARY} on validation; in a tie a metric is its exact expectation over the orders of the tied items.",
-}
-KINDS = {"paper": "paper", "control": "control", "replica": "replica", "row": "other"}
 _STARS = {
     "*": f"Above every paper baseline in {PRIMARY}, but not above every control (p < {LEVEL} after Holm).",
     "**": f"Above every paper baseline and every control in {PRIMARY} (p < {LEVEL} after Holm).",
@@ -75,9 +69,7 @@ def render_page(board: Leaderboard, figures: Sequence[Figure]) -> str:
         script=Markup(script),
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         figures=[_inlined(figure) for figure in figures],
-        protocols=[
-            PROTOCOLS.get(track, f"Track: {track}.") for track in dict.fromkeys(table.track for table in board.tables)
-        ],
+        protocols=[wording.protocol(track) for track in dict.fromkeys(table.track for table in board.tables)],
         has_printed=any(cell.printed is not None for row in rows for cell in row.cells.values()),
         has_versus=any(row.versus for row in rows),
         has_claims=any(row.claim for row in rows),
@@ -87,7 +79,7 @@ def render_page(board: Leaderboard, figures: Sequence[Figure]) -> str:
         reference=REFERENCE,
         level=LEVEL,
         source=SOURCE,
-        kinds=KINDS,
+        kinds=wording.KINDS,
         star_words=_STARS,
         wording=wording,
         marks=lambda table: {metric: wording.marks(table.rows, metric) for metric in METRICS},

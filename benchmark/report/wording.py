@@ -9,6 +9,19 @@ from benchmark.significance import Paired
 
 VERSUS = f"Δ {PRIMARY} vs {REFERENCE} (95 % CI)"
 NOTHING = "-"
+KINDS = {"paper": "paper", "control": "control", "replica": "replica", "row": "other"}
+"""What readers call a role."""
+_PROTOCOLS = {
+    "paper": "Each user's last item is held out for testing and the one before it for selection, and every item of "
+    "the target is ranked for each of them, seen ones included, without sampling. Checkpoints are selected by "
+    f"unrounded {PRIMARY} on validation; where other items score exactly as high as the held-out one, a metric is its "
+    "exact expectation over the orders of the tie.",
+}
+
+
+def protocol(track: str) -> str:
+    """How the numbers of a track came about."""
+    return _PROTOCOLS.get(track, f"Track: {track}.")
 
 
 def mean(cell: Cell) -> str:
