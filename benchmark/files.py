@@ -1,4 +1,4 @@
-"""JSON and Parquet files that appear complete or not at all, and that are read with errors which name them."""
+"""Files, above all JSON and Parquet, that appear complete or not at all, and that are read with errors which name them."""
 
 from __future__ import annotations
 
@@ -25,10 +25,15 @@ def sibling(path: Path) -> Path:
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file, and the folders above it, in one step."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, and the folders above it, in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = sibling(path)
     try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_bytes(content)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
