@@ -23,7 +23,7 @@ from benchmark.report.figures.saving import Words
 from benchmark.report.figures.values import lines_of, title_of
 
 _HEIGHT = 4.8
-_MARGINS = {"left": 0.56, "right": 0.1, "bottom": 0.72, "top": 0.35}
+_MARGINS = {"left": 0.66, "right": 0.1, "bottom": 0.72, "top": 0.35}
 """Inches around the panel: labels are placed by its size, which must therefore be known before drawing."""
 _LED = 11.0
 """From this distance on (points) a thin line leads from a point to its label."""
@@ -142,7 +142,13 @@ def _label(figure: Figure, panel: Axes, data: Costs) -> None:
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]  # of Agg, which `style.figure` sets
     points = panel.transData.transform([(entry.seconds, entry.quality) for entry in data.entries]) * scale
     texts = [
-        panel.text(0, 0, style.shortened(entry.label, 30), fontweight="bold" if entry in data.front else "normal")
+        panel.text(
+            0,
+            0,
+            style.wrapped(entry.label, 28),
+            fontweight="bold" if entry in data.front else "normal",
+            linespacing=1.0,
+        )
         for entry in data.entries
     ]
     extents = [text.get_window_extent(renderer) for text in texts]
@@ -166,7 +172,9 @@ def _label(figure: Figure, panel: Axes, data: Costs) -> None:
             (entry.seconds, entry.quality),
             xytext=box[:2] - point,
             textcoords="offset points",
+            ha="left",
             va="bottom",
+            linespacing=1.0,
             fontweight=text.get_fontweight(),
             zorder=4,
         )

@@ -86,11 +86,13 @@ def draw(data: Curves) -> Figure:
     """A small panel a row, all with the same axes; epochs are logarithmic, so that short runs are read too."""
     columns = min(_COLUMNS, len(data.rows))
     lines = -(-len(data.rows) // columns)
-    figure = style.figure(1.0 + 1.35 * lines)
+    titles = [style.wrapped(row.label, 26) for row in data.rows]
+    figure = style.figure(1.1 + (1.3 + 0.14 * max(title.count("\n") for title in titles)) * lines)
     figure.suptitle(style.shortened(data.title, 60), fontweight="bold")
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    for panel, row in zip(panels.flat, data.rows, strict=False):
+    for panel, row, title in zip(panels.flat, data.rows, titles, strict=False):
         _panel(panel, row, data.reference)
+        panel.set_title(title)
     for panel in panels.flat[len(data.rows) :]:
         panel.set_visible(False)
     for column in range(columns):  # the lowest visible panel of each column carries the numbers
@@ -122,7 +124,6 @@ def _panel(panel: Axes, row: Trained, reference: Trained | None) -> None:
     if row.best:
         epochs, values = zip(*row.best, strict=True)
         panel.plot(epochs, values, color=style.VERMILION, marker="o", markersize=4, linestyle="", zorder=3)
-    panel.set_title(style.wrapped(row.label))
     panel.grid()
 
 

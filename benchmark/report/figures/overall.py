@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from benchmark.metrics import PRIMARY
 from benchmark.record import Role
 from benchmark.report.figures import style
+from benchmark.report.figures.dots import dots
 from benchmark.report.figures.saving import Words
 from benchmark.report.figures.values import SHOWN, Estimate, short
 from benchmark.report.printed import SOURCE
@@ -73,31 +73,17 @@ def draw(data: Overall) -> Figure:
 
 
 def _panel(panel: Axes, data: Overall, metric: str, places: Sequence[float]) -> None:
-    best = max(entry.values[metric].value for entry in data.entries)
+    found = [entry.values[metric] for entry in data.entries]
+    dots(panel, places, found, [style.ROLES[entry.role] for entry in data.entries])
     for number, (place, entry) in enumerate(zip(places, data.entries, strict=True)):
-        found, mark = entry.values[metric], style.ROLES[entry.role]
-        below, above = found.reach
-        panel.errorbar(
-            found.value, place, xerr=[[below], [above]], color=mark.colour, marker=mark.marker, linestyle="", zorder=3
-        )
         printed = entry.printed.get(metric)
         if printed is not None:
             panel.plot(printed, place, color=style.BLACK, marker="|", markersize=13, markeredgewidth=1.6, zorder=2)
-        panel.annotate(
-            f"{found.value:.4f}",
-            (1.02, place),
-            xycoords=("axes fraction", "data"),
-            va="center",
-            fontweight="bold" if found.value == best else "normal",
-        )
         if number and entry.role != data.entries[number - 1].role:
             panel.axhline((place + places[number - 1]) / 2, color=style.GREY, linewidth=0.6)
         if entry.label == REFERENCE:
-            panel.axvline(found.value, color=style.GREY, linestyle=":", linewidth=1, zorder=1)
+            panel.axvline(found[number].value, color=style.GREY, linestyle=":", linewidth=1, zorder=1)
     panel.set_title(metric)
-    panel.xaxis.set_major_locator(MaxNLocator(4))
-    panel.grid(axis="x")
-    panel.tick_params(axis="y", length=0)
 
 
 def _legend(data: Overall) -> list[Line2D]:

@@ -149,9 +149,9 @@ def words(data: Sliced) -> Words:
     return Words(
         title=f"{data.title}: by {data.slicing}",
         caption=f"Above, the users of each group; in the middle the gain in {data.metric} relative to {data.reference} "
-        f"(cut at {_HIGHEST:.0%}), below {data.metric} itself, with 95 % intervals. Those of a gain are Fieller's: they "
-        "hold the gains that a paired t test does not reject. A hollow point has none: its group has fewer than two "
-        f"independent users, does not vary, or {data.reference} can't be told from 0 there. Shown are the best "
+        f"(cut at {_HIGHEST:.0%}), below {data.metric} itself, with 95 % intervals. Those of a gain are Fieller's: "
+        "they hold the gains that a paired t test does not reject. A hollow point has none: its group has fewer than "
+        f"two independent users, does not vary, or {data.reference} can't be told from 0 there. Shown are the best "
         f"pre-trained row and the best others, by {PRIMARY} over all users.",
         alt=f"{data.metric} relative to {data.reference} by {data.slicing} on {data.title}. {'; '.join(said)}.",
     )

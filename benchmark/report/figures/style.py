@@ -55,9 +55,6 @@ _PARAMETERS: dict[str, Any] = {
     "svg.fonttype": "path",
 }
 
-_ACROSS = 36
-"""Letters of a row's label on one line."""
-
 P = ParamSpec("P")
 
 
@@ -79,12 +76,12 @@ ROLES: dict[Role, Mark] = {
 }
 ROLE_NAMES: dict[Role, str] = {"paper": "paper's row", "control": "control", "replica": "replica", "row": "other"}
 SERIES = (
-    Mark(colour=BLUE, marker="o", hatch="//"),
-    Mark(colour=VERMILION, marker="s", line="--", hatch="\\\\"),
-    Mark(colour=GREEN, marker="^", line="-.", hatch=".."),
-    Mark(colour=PURPLE, marker="D", line=":", hatch="xx"),
-    Mark(colour=ORANGE, marker="v", line=(0, (5, 1, 1, 1, 1, 1)), hatch="++"),
-    Mark(colour=SKY, marker="P", line=(0, (8, 2)), hatch="oo"),
+    Mark(colour=BLUE, marker="o", hatch="////"),
+    Mark(colour=VERMILION, marker="s", line="--", hatch="\\\\\\\\"),
+    Mark(colour=GREEN, marker="^", line="-.", hatch="..."),
+    Mark(colour=PURPLE, marker="D", line=":", hatch="xxx"),
+    Mark(colour=ORANGE, marker="v", line=(0, (5, 1, 1, 1, 1, 1)), hatch="+++"),
+    Mark(colour=SKY, marker="P", line=(0, (8, 2)), hatch="ooo"),
 )
 
 
@@ -122,18 +119,16 @@ def shortened(text: str, limit: int = 34) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def wrapped(label: str) -> str:
-    """A row's label for an axis: the method on a line, setting and variant on at most two more."""
+def wrapped(label: str, across: int = 30) -> str:
+    """A row's label on at most three lines of so many letters: the method, then setting and variant."""
     name, _, rest = label.partition(" (")
     lines: list[str] = []
     for piece in re.split(r"(?<=[,;]) ", f"({rest}") if rest else []:
-        if lines and len(lines[-1]) + 1 + len(piece) <= _ACROSS:
+        if lines and (len(lines) == 2 or len(lines[-1]) + 1 + len(piece) <= across):
             lines[-1] += f" {piece}"
         else:
             lines.append(piece)
-    return "\n".join(
-        shortened(line, _ACROSS) for line in [name, *lines[:1], *([" ".join(lines[1:])] if lines[1:] else [])]
-    )
+    return "\n".join(shortened(line, across) for line in (name, *lines))
 
 
 def stacked(labels: Sequence[str]) -> list[float]:
