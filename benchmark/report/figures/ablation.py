@@ -125,7 +125,7 @@ def _bars(panel: Axes, places: Sequence[float], found: Sequence[Estimate]) -> No
             annotation_clip=False,
         )
     panel.axvline(0, color=style.BLACK, linewidth=1)
-    scale(panel, 3)
+    scale(panel, 2)
 
 
 def words(data: Ablation) -> Words:

@@ -18,15 +18,17 @@ from benchmark.metrics import PRIMARY
 from benchmark.record import Role
 from benchmark.report.build import Stored, user_means
 from benchmark.report.figures import style
-from benchmark.report.figures.placement import place
+from benchmark.report.figures.placement import LED, place
 from benchmark.report.figures.saving import Words
 from benchmark.report.figures.values import lines_of, title_of
 
-_HEIGHT = 4.8
+_PANEL = 3.7
 _MARGINS = {"left": 0.66, "right": 0.1, "bottom": 0.72, "top": 0.35}
-"""Inches around the panel: labels are placed by its size, which must therefore be known before drawing."""
-_LED = 11.0
-"""From this distance on (points) a thin line leads from a point to its label."""
+"""Inches, of the panel's height and around it: labels are placed by its size, which must be known before drawing."""
+_LINE = 0.155
+"""Inches a line of the key takes."""
+_LONG = 30
+"""Letters from which on a label is too long to stand beside its point: then numbers do, and a key below."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +81,17 @@ def take(part: Stored, shares: Mapping[str, int]) -> Costs | None:
 @style.styled
 def draw(data: Costs) -> Figure:
     """A point a row; the front as a line of steps, its rows filled and in bold."""
-    figure = style.figure(_HEIGHT, constrained=False)
-    figure.suptitle(style.shortened(data.title, 60), fontweight="bold", y=1 - 0.06 / _HEIGHT, va="top")
+    keyed = any(len(entry.label) > _LONG for entry in data.entries)
+    key = _LINE * (len(data.entries) + 1) if keyed else 0.0
+    height = _PANEL + _MARGINS["bottom"] + _MARGINS["top"] + key
+    figure = style.figure(height, constrained=False)
+    figure.suptitle(style.shortened(data.title, 60), fontweight="bold", y=1 - 0.06 / height, va="top")
     panel = figure.add_axes(
         (
             _MARGINS["left"] / style.WIDTH,
-            _MARGINS["bottom"] / _HEIGHT,
+            (_MARGINS["bottom"] + key) / height,
             1 - (_MARGINS["left"] + _MARGINS["right"]) / style.WIDTH,
-            1 - (_MARGINS["bottom"] + _MARGINS["top"]) / _HEIGHT,
+            _PANEL / height,
         )
     )
     front = data.front
@@ -115,7 +120,13 @@ def draw(data: Costs) -> Figure:
     panel.set_xlabel("core seconds a run, its share of pre-training included")
     panel.set_ylabel(data.metric)
     panel.grid(which="major")
-    _label(figure, panel, data)
+    ordered = sorted(data.entries, key=lambda entry: entry.seconds)
+    _label(figure, panel, data, {entry: str(n + 1) if keyed else entry.label for n, entry in enumerate(ordered)})
+    for number, entry in enumerate(ordered if keyed else ()):
+        weight = "bold" if entry in front else "normal"
+        left, top = _MARGINS["left"] / style.WIDTH, (key - _LINE * number) / height
+        figure.text(left, top, str(number + 1), fontweight=weight, va="top", ha="right")
+        figure.text(left + 0.02, top, style.shortened(entry.label, 66), fontweight=weight, va="top")
     roles = dict.fromkeys(entry.role for entry in data.entries)
     handles = [
         Line2D([], [], color=mark.colour, marker=mark.marker, linestyle="", label=style.ROLE_NAMES[role])
@@ -123,7 +134,7 @@ def draw(data: Costs) -> Figure:
         if role in roles
     ]
     handles.append(Line2D([], [], color=style.GREY, linewidth=1.1, label="not beaten in both (filled)"))
-    figure.legend(handles=handles, loc="lower center", ncols=5)
+    figure.legend(handles=handles, loc="lower center", ncols=5, bbox_to_anchor=(0.5, key / height))
     return figure
 
 
@@ -136,8 +147,8 @@ def _steps(data: Costs, end: float) -> list[tuple[float, float]]:
     return [*corners, (end, corners[-1][1])]
 
 
-def _label(figure: Figure, panel: Axes, data: Costs) -> None:
-    """A label beside each point, in typographic points from it."""
+def _label(figure: Figure, panel: Axes, data: Costs, names: Mapping[Entry, str]) -> None:
+    """A name beside each point, in typographic points from it."""
     scale = 72 / figure.dpi
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]  # of Agg, which `style.figure` sets
     points = panel.transData.transform([(entry.seconds, entry.quality) for entry in data.entries]) * scale
@@ -145,7 +156,7 @@ def _label(figure: Figure, panel: Axes, data: Costs) -> None:
         panel.text(
             0,
             0,
-            style.wrapped(entry.label, 28),
+            style.wrapped(names[entry]),
             fontweight="bold" if entry in data.front else "normal",
             linespacing=1.0,
         )
@@ -159,7 +170,7 @@ def _label(figure: Figure, panel: Axes, data: Costs) -> None:
     for entry, point, box, text in zip(data.entries, points, place(points, sizes, frame, lines), texts, strict=True):
         text.remove()
         near = np.clip(point, box[:2], box[2:])
-        if np.hypot(*(near - point)) > _LED:
+        if np.hypot(*(near - point)) > LED:
             panel.annotate(
                 "",
                 (entry.seconds, entry.quality),

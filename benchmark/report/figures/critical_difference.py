@@ -118,8 +118,8 @@ def words(data: Ranking) -> Words:
     return Words(
         title="Mean ranks across targets",
         caption=f"Mean rank in {data.metric} over {data.targets} targets, 1 the best. Bars join rows whose ranks are "
-        "less apart than the critical difference of Nemenyi's test at 5 %. With so few targets the test finds only large "
-        "differences: rows that a bar joins need not be equal.",
+        "less apart than the critical difference of Nemenyi's test at 5 %. With so few targets the test finds only "
+        "large differences: rows that a bar joins need not be equal.",
         alt=f"Mean ranks over {data.targets} targets: {', '.join(ranked)}. "
         + (f"Not told apart: {'; '.join(groups)}." if groups else "All are told apart."),
     )

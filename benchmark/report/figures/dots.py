@@ -26,11 +26,10 @@ def dots(panel: Axes, places: Sequence[float], found: Sequence[Estimate], marks:
             va="center",
             fontweight="bold" if one.value == best else "normal",
         )
-    scale(panel)
 
 
-def scale(panel: Axes, numbers: int = 4) -> None:
-    """So few numbers below that they stand apart, light lines upwards, no ticks at the names."""
-    panel.xaxis.set_major_locator(MaxNLocator(numbers - 1))
+def scale(panel: Axes, steps: int) -> None:
+    """At most so many steps between the numbers below, light lines upwards, no ticks at the names."""
+    panel.xaxis.set_major_locator(MaxNLocator(steps))
     panel.grid(axis="x")
     panel.tick_params(axis="y", length=0)

@@ -12,11 +12,11 @@ from matplotlib.lines import Line2D
 from benchmark.metrics import PRIMARY
 from benchmark.record import Role
 from benchmark.report.figures import style
-from benchmark.report.figures.dots import dots
+from benchmark.report.figures.dots import dots, scale
 from benchmark.report.figures.saving import Words
-from benchmark.report.figures.values import SHOWN, Estimate, short
+from benchmark.report.figures.values import SHOWN, Estimate, short_label
 from benchmark.report.printed import SOURCE
-from benchmark.report.tables import REFERENCE, Table, label_of
+from benchmark.report.tables import REFERENCE, Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ def take(table: Table) -> Overall | None:
         return None
     entries = tuple(
         Entry(
-            label=label_of(row.method, row.setting, short(row.variant)),
+            label=short_label(row.method, row.setting, row.variant),
             role=row.role,
             values={
                 metric: Estimate(value=cell.mean, low=cell.low, high=cell.high)
@@ -84,6 +84,7 @@ def _panel(panel: Axes, data: Overall, metric: str, places: Sequence[float]) -> 
         if entry.label == REFERENCE:
             panel.axvline(found[number].value, color=style.GREY, linestyle=":", linewidth=1, zorder=1)
     panel.set_title(metric)
+    scale(panel, 4)
 
 
 def _legend(data: Overall) -> list[Line2D]:

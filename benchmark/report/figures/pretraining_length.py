@@ -138,8 +138,8 @@ def words(data: Lengths) -> Words:
     return Words(
         title=f"Length of pre-training, on {data.title}",
         caption=f"{style.in_words(data.metrics)} after pre-training for so many epochs, fine-tuned on the target "
-        "above and zero-shot below. Grey lines are the same methods trained on the target alone; a fine-tuned row has the "
-        "95 % interval of its paired difference to its own grey line, so one that crosses this line is no difference. "
+        "above and zero-shot below. Grey lines are the same methods trained on the target alone; a fine-tuned row has "
+        "the 95 % interval of its paired difference to its own grey line, so one that crosses this line may be chance. "
         "Zero-shot rows have the interval of their mean.",
         alt=f"{data.metrics[0]} on {data.title} by epochs of pre-training. {'; '.join(said)}.",
     )

@@ -102,7 +102,7 @@ def draw(data: Sliced) -> Figure:
     lowest, highest = gain.get_ylim()
     gain.set_ylim(max(lowest, -1.05), min(highest, _HIGHEST))
     value.set_ylabel(data.metric)
-    value.set_ylim(bottom=0)
+    value.set_ylim(bottom=-0.04 * value.get_ylim()[1])  # room for a point at 0
     value.set_xticks(places, [group.label for group in data.base])
     value.set_xlabel(data.slicing)
     for panel in (gain, value):
@@ -119,15 +119,12 @@ def _points(
     mark: style.Mark,
     label: str,
 ) -> None:
-    """A line through the values that are known; hollow points have no interval."""
-    known = [(x, y, span) for x, (y, span) in zip(places, found, strict=True) if y is not None]
+    """A line through the values that have an interval; those without are hollow and stand alone."""
+    known = [(x, y, span) for x, (y, span) in zip(places, found, strict=True) if y is not None and span]
     panel.errorbar(
         [x for x, _, _ in known],
         [y for _, y, _ in known],
-        yerr=[
-            [y - span.low if span else 0.0 for _, y, span in known],
-            [span.high - y if span else 0.0 for _, y, span in known],
-        ],
+        yerr=[[y - span.low for _, y, span in known], [span.high - y for _, y, span in known]],
         color=mark.colour,
         marker=mark.marker,
         linestyle=mark.line,
@@ -136,9 +133,10 @@ def _points(
         label=style.shortened(label),
         zorder=3,
     )
-    bare = [(x, y) for x, y, span in known if span is None]
-    for x, y in bare:
-        panel.plot(x, y, color=mark.colour, marker=mark.marker, markerfacecolor="white", linestyle="", zorder=4)
+    alone = [(x, y) for x, (y, span) in zip(places, found, strict=True) if y is not None and span is None]
+    if alone:
+        x, y = zip(*alone, strict=True)
+        panel.plot(x, y, color=mark.colour, marker=mark.marker, markerfacecolor="white", linestyle="")
 
 
 def words(data: Sliced) -> Words:

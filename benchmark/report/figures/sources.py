@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from benchmark.report.build import Stored
 from benchmark.report.figures import style
-from benchmark.report.figures.dots import dots
+from benchmark.report.figures.dots import dots, scale
 from benchmark.report.figures.saving import Words
 from benchmark.report.figures.values import (
     SHOWN,
@@ -97,6 +97,7 @@ def draw(data: Sources) -> Figure:
         for number, panel in enumerate(across):
             found = method.values[number]
             dots(panel, rows, found, [style.series(place)] * len(rows))
+            scale(panel, 3)
             if method.sources[0] == _NONE:
                 panel.axvline(found[0].value, color=style.GREY, linestyle=":", linewidth=1.2, zorder=1)
             panel.set_title(f"{style.shortened(method.method, 26)}\n{data.metrics[number]}")
@@ -113,7 +114,7 @@ def words(data: Sources) -> Words:
     return Words(
         title=f"Sources of pre-training, on {data.title}",
         caption=f"{style.in_words(data.metrics)} by the sources of pre-training. The dotted line is the same method "
-        "trained on the target alone; the others have the 95 % interval of their paired difference to it, so one that crosses "
-        "the line may be chance. Without that row, intervals are of the mean.",
+        "trained on the target alone; the others have the 95 % interval of their paired difference to it, so one "
+        "that crosses the line may be chance. Without that row, intervals are of the mean.",
         alt=f"{data.metrics[0]} on {data.title} by sources of pre-training. {'; '.join(said)}.",
     )

@@ -67,7 +67,7 @@ def lines_of(part: Stored) -> tuple[Line, ...]:
     """The rows of a target, in the order of the plan."""
     return tuple(
         Line(
-            label=label_of(method, setting, short(variant)),
+            label=short_label(method, setting, variant),
             method=method,
             setting=setting,
             variant=variant,
@@ -79,6 +79,11 @@ def lines_of(part: Stored) -> tuple[Line, ...]:
 
 def title_of(part: Stored) -> str:
     return part.outcomes[0].record.target.title if part.outcomes else part.target
+
+
+def short_label(method: str, setting: str, variant: str) -> str:
+    """A row's name as figures show it, on one line."""
+    return " ".join(label_of(method, setting, short(variant)).split())
 
 
 def short(variant: str) -> str:
