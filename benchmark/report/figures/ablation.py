@@ -57,7 +57,7 @@ def take(part: Stored) -> Ablation | None:
     for line in lines:
         pretraining = line.job.pretraining
         alike = [line.method, line.setting, line.job.sources, line.job.encoder]
-        alike += [pretraining.epochs if pretraining else None]
+        alike += [pretraining.sources, pretraining.epochs] if pretraining else []
         groups.setdefault(json.dumps(alike), []).append(line)
     methods = tuple(
         _ablated(part, lines, group)
@@ -83,9 +83,9 @@ def _ablated(part: Stored, lines: tuple[Line, ...], group: Sequence[Line]) -> Ab
 
 
 def _unlike(variant: Line, full: Line) -> str:
-    """What a variant does otherwise: ``experts=1``."""
+    """What a variant does otherwise: ``experts=1``; its whole name where it only leaves something out."""
     usual = set(full.variant.split(", "))
-    return short(", ".join(text for text in variant.variant.split(", ") if text not in usual))
+    return short(", ".join(text for text in variant.variant.split(", ") if text not in usual)) or variant.label
 
 
 @style.styled
