@@ -21,8 +21,7 @@ from benchmark.plan import Task, jobs_of, task_of
 from benchmark.precision import resolve_precision
 from benchmark.prepare import Prepared
 from benchmark.record import OverlapInfo, Planned, SourceInfo, TargetInfo
-from benchmark.report.build import build
-from benchmark.report.leaderboard import render_terminal, write_board
+from benchmark.report.leaderboard import render_terminal, write_report
 from benchmark.runner import Facts, Place
 from benchmark.splits import leave_one_out
 from benchmark.suite import Suite, load_suite
@@ -99,10 +98,9 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
         say(f"{len(failed)} of {len(todo)} jobs failed:")
         for failure in failed:
             say(f"  {label(failure.task)}: {failure.reason} (log: {failure.log})")
-    board = build(suite.name, campaign.results)
-    report = write_board(board, campaign.reports)
-    say("\n" + render_terminal(board))
-    say(f"\nwrote {report}")
+    report = write_report(suite.name, campaign.results, campaign.reports)
+    say("\n" + render_terminal(report.board))
+    say(f"\nwrote {report.path}")
     return failed
 
 

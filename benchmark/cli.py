@@ -186,7 +186,7 @@ def report_command(suite: str, results: Results = Path("results"), out: Reports 
     """Write the leaderboard of a suite again, from its stored runs alone."""
     from benchmark.report.leaderboard import write_report
 
-    typer.echo(f"wrote {write_report(suite, results, out)}")
+    typer.echo(f"wrote {write_report(suite, results, out).path}")
 
 
 @app.command("compare")

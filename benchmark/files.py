@@ -1,4 +1,4 @@
-"""Files, above all JSON and Parquet, that appear complete or not at all, and that are read with errors which name them."""
+"""Files, above all JSON and Parquet, that appear complete or not at all, and whose errors in reading name them."""
 
 from __future__ import annotations
 

@@ -23,6 +23,8 @@ from benchmark.record import (
     Tuning,
     Versions,
 )
+from benchmark.report.build import build, stored
+from benchmark.report.tables import Leaderboard
 from benchmark.store import Context, Ranks, write_context, write_run
 
 USERS, ITEMS = 6, 60
@@ -122,6 +124,10 @@ def store_context(
             cluster=users if cluster is None else np.asarray(cluster, np.int32),
         ),
     )
+
+
+def board_of(results: Path, suite: str = "small") -> Leaderboard:
+    return build(suite, stored(suite, results))
 
 
 def planned(job: Job, data: str = "data") -> Planned:

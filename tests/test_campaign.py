@@ -20,6 +20,8 @@ from benchmark import cli
 from benchmark.domain import Domain
 from benchmark.store import list_runs, read_failures, read_plan, read_run
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 ROOT = Path(__file__).parents[1]
 SUITE: dict[str, Any] = {
     "name": "tiny",
@@ -152,12 +154,12 @@ def test_what_is_stored_is_never_run_again(alone: tuple[Place, Done]) -> None:
     before = {
         path: path.stat().st_mtime_ns for path in place.results.rglob("*.parquet") if path.name == "ranks.parquet"
     }
-    report = (place.folder / "reports" / "tiny" / "README.md").read_bytes()
+    report = (place.folder / "reports" / "tiny" / "leaderboard.json").read_bytes()
     again = place.transrec("run", place.suite())
     assert again.code == 0
     assert "5 jobs, 5 already stored" in again.out
     assert {path: path.stat().st_mtime_ns for path in place.results.rglob("ranks.parquet")} == before
-    assert (place.folder / "reports" / "tiny" / "README.md").read_bytes() == report
+    assert (place.folder / "reports" / "tiny" / "leaderboard.json").read_bytes() == report
 
 
 def test_a_run_is_found_under_whatever_suite_it_was_made(alone: tuple[Place, Done]) -> None:

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from results_tree import make_job, planned, store_run
+from results_tree import board_of, make_job, planned, store_run
 
 from benchmark.jobs import digest
 from benchmark.metrics import per_user
 from benchmark.record import Role
 from benchmark.report import wording
-from benchmark.report.build import build
 from benchmark.report.tables import Row, Table
 from benchmark.significance import bootstrap, paired_t
 from benchmark.store import Context, write_context, write_plan
@@ -44,7 +43,7 @@ def store(results: Path, method: str, greater: np.ndarray, role: Role = "paper",
 
 
 def table(results: Path) -> Table:
-    (found,) = build("small", results).tables
+    (found,) = board_of(results).tables
     return found
 
 

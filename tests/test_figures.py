@@ -17,13 +17,13 @@ from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
-from results_tree import USERS, make_job, make_pretraining, planned, store_context, store_run
+from results_tree import USERS, board_of, make_job, make_pretraining, planned, store_context, store_run
 
 from benchmark.jobs import Job, Pretraining
 from benchmark.metrics import per_user
 from benchmark.multiple import critical_difference as nemenyi
 from benchmark.record import Epoch
-from benchmark.report.build import Stored, build, stored
+from benchmark.report.build import Stored, stored
 from benchmark.report.figures import (
     ablation,
     cost,
@@ -121,7 +121,7 @@ class TestOverall:
     def test_points_intervals_and_printed_values(self, results: Path) -> None:
         store_run(results, make_job("SASRec"), FIRST, target=SCIENTIFIC)
         store_run(results, make_job("Popularity"), WORSE, target=SCIENTIFIC, role="control")
-        data = overall.take(build("small", results).tables[0])
+        data = overall.take(board_of(results).tables[0])
         assert data is not None
         first, second = data.entries
         assert (first.label, first.role, first.printed["NDCG@10"]) == ("SASRec", "paper", 0.0553)
@@ -146,7 +146,7 @@ class TestOverall:
 
     def test_a_target_without_results_has_no_figure(self, results: Path) -> None:
         store(results, "SASRec", FIRST)
-        table = build("small", results).tables[0]
+        table = board_of(results).tables[0]
         assert overall.take(replace(table, rows=())) is None
 
 
@@ -414,7 +414,7 @@ class TestCriticalDifference:
             store(tmp_path, "Copy", FIRST, target=target, role="replica")
             if number:
                 store(tmp_path, "Sometimes", FIRST, target=target, role="row")
-        data = critical_difference.take(build("small", tmp_path))
+        data = critical_difference.take(board_of(tmp_path))
         assert data is not None
         assert (data.labels, data.ranks, data.targets) == (("SASRec", "Popularity"), pytest.approx((1.1, 1.9)), 5)
         assert data.difference == pytest.approx(nemenyi(2, 5))
@@ -423,7 +423,7 @@ class TestCriticalDifference:
         for number in range(4):
             for method in ("SASRec", "Popularity"):
                 store(tmp_path, method, FIRST, target=f"t{number}")
-        assert critical_difference.take(build("small", tmp_path)) is None
+        assert critical_difference.take(board_of(tmp_path)) is None
 
     def test_bars_join_what_is_not_told_apart(self) -> None:
         assert self.RANKING.groups == ((0, 1), (1, 2))
@@ -487,7 +487,7 @@ def test_similarities_are_densities_with_their_means() -> None:
 
 def drawings(parts: list[Stored], results: Path) -> list[Figure]:
     """Every figure there is, once."""
-    board = build("small", results)
+    board = board_of(results)
     part = parts[0]
     assert part.context is not None
     made: list[tuple[Callable[[Any], Figure], Any]] = [
@@ -528,7 +528,7 @@ class TestLooks:
         """A dollar sign in a method's name is no formula."""
         store(results, "SASRec", FIRST)
         store(results, "a$b^{c", WORSE)
-        data = overall.take(build("small", results).tables[0])
+        data = overall.take(board_of(results).tables[0])
         assert data is not None
         figure = overall.draw(data)
         with style.applied():
@@ -592,7 +592,7 @@ class TestWriting:
 
     def test_what_a_suite_allows(self, rich: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(write, "save", lambda figure, folder, name, words: (f"{name}.svg", f"{name}.png"))
-        made = write_figures(stored("small", rich), build("small", rich), tmp_path)
+        made = write_figures(stored("small", rich), board_of(rich), tmp_path)
         assert {(one.name, one.target, one.track) for one in made} == {(name, "toy", "paper") for name in self.NAMES}
         assert {one.svg for one in made} == {f"figures/{name}-toy.svg" for name in self.NAMES}
         for one in made:
@@ -602,7 +602,7 @@ class TestWriting:
 
     @pytest.mark.soak
     def test_all_of_them_twice_are_the_same_bytes(self, rich: Path, tmp_path: Path) -> None:
-        parts, board = stored("small", rich), build("small", rich)
+        parts, board = stored("small", rich), board_of(rich)
         write_figures(parts, board, tmp_path / "one")
         with mpl.rc_context(THEIRS):
             write_figures(parts, board, tmp_path / "two")
@@ -616,7 +616,7 @@ class TestWriting:
 
     def test_figures_without_data_are_absent(self, results: Path, tmp_path: Path) -> None:
         store(results, "Popularity", FIRST, learning_curve=(), best_epoch=None)
-        made = write_figures(stored("small", results), build("small", results), tmp_path)
+        made = write_figures(stored("small", results), board_of(results), tmp_path)
         assert [one.name for one in made] == ["overall"]
         assert {path.name for path in (tmp_path / "figures").iterdir()} == {"overall-toy.svg", "overall-toy.png"}
 
@@ -625,7 +625,7 @@ class TestWriting:
         for number in range(5):
             for method, ranks in (("SASRec", FIRST), ("Popularity", WORSE)):
                 store(tmp_path, method, ranks, target=f"t{number}", learning_curve=(), best_epoch=None)
-        parts, board = stored("small", tmp_path), build("small", tmp_path)
+        parts, board = stored("small", tmp_path), board_of(tmp_path)
         parts.append(replace(parts[0], track="strict"))
         board = replace(board, tables=(*board.tables, replace(board.tables[0], track="strict")))
         monkeypatch.setattr(write, "save", lambda figure, folder, name, words: (f"{name}.svg", f"{name}.png"))

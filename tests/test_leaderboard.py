@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from results_tree import (
     ITEMS,
     USERS,
+    board_of,
     make_job,
     make_key,
     make_pretraining,
@@ -32,8 +34,10 @@ from benchmark.jobs import Pretraining, digest
 from benchmark.metrics import METRICS, per_user
 from benchmark.record import OverlapInfo, SourceInfo
 from benchmark.report import printed
-from benchmark.report.build import build
+from benchmark.report.build import stored
+from benchmark.report.export import render_csv, render_json
 from benchmark.report.leaderboard import render_terminal, write_report
+from benchmark.report.markdown import render_markdown
 from benchmark.report.tables import Row, Table
 from benchmark.significance import paired_t
 from benchmark.store import list_runs, write_failure, write_plan, write_run
@@ -48,7 +52,7 @@ SCIENTIFIC = {"paper_name": "Scientific"}
 
 
 def table(results: Path, suite: str = "small", target: str = "toy") -> Table:
-    (found,) = [table for table in build(suite, results).tables if table.target == target]
+    (found,) = [table for table in board_of(results, suite).tables if table.target == target]
     return found
 
 
@@ -58,7 +62,8 @@ def row(results: Path, method: str, suite: str = "small") -> Row:
 
 
 def report(results: Path, suite: str = "small") -> str:
-    return write_report(suite, results, results.parent / "reports").read_text()
+    """The README, without figures: drawing takes seconds."""
+    return render_markdown(board_of(results, suite))
 
 
 def line(text: str, method: str) -> list[str]:
@@ -245,7 +250,7 @@ class TestRows:
     def test_other_tracks_get_their_own_table_without_printed_numbers(self, results: Path) -> None:
         for track in ("paper", "strict"):
             store_run(results, make_job(track=track), FIRST, target=SCIENTIFIC)
-        tables = {table.track: table for table in build("small", results).tables}
+        tables = {table.track: table for table in board_of(results).tables}
         assert tables["paper"].rows[0].cells["NDCG@10"].printed == 0.0553
         assert tables["strict"].rows[0].cells["NDCG@10"].printed is None
 
@@ -326,7 +331,7 @@ class TestGaps:
         assert "- BERT4Rec, seed 0: failed: NotFinite: scores of a.bin are not finite" in text
         assert "/home" not in text
         assert "- SASRec, seed 1: not run yet" in text
-        shown = render_terminal(build("small", results))
+        shown = render_terminal(board_of(results))
         assert "0.6667" in shown
         assert "BERT4Rec, seed 0: failed" in shown
 
@@ -357,7 +362,7 @@ class TestRefusals:
         store_run(results, make_job(), FIRST)
         store_run(results, make_job("Popularity"), FIRST, data="newer")
         with pytest.raises(IncompatibleRuns, match="one table can't hold both"):
-            report(results)
+            write_report("small", results, results.parent / "reports")
         assert not (results.parent / "reports").exists()
 
     def test_one_seed_does_not_count_twice(self, results: Path) -> None:
@@ -412,7 +417,7 @@ class TestRefusals:
         with pytest.raises(InputError, match="no results of suite 'small'"):
             report(results)
         with pytest.raises(InputError, match="no results of suite 'demo'"):
-            build("demo", tmp_path / "nowhere")
+            stored("demo", tmp_path / "nowhere")
 
 
 def test_the_same_runs_give_the_same_bytes_whatever_was_written_first(tmp_path: Path) -> None:
@@ -426,10 +431,11 @@ def test_the_same_runs_give_the_same_bytes_whatever_was_written_first(tmp_path: 
             store_run(folder, job, FIRST if job.seed else WORSE)
         for target in ("toy", "b"):
             store_context(folder, target=target)
-        for out in ("one", "two"):
-            write_report("small", folder, tmp_path / out)
-            written.append({path.name: path.read_bytes() for path in sorted((tmp_path / out / "small").iterdir())})
-    assert list(written[0]) == ["README.md", "leaderboard.csv", "leaderboard.json"]
+        report = write_report("small", folder, tmp_path / f"reports {name}").path.parent
+        paths = sorted(path for path in report.rglob("*") if path.is_file())
+        written.append({str(path.relative_to(report)): path.read_bytes() for path in paths})
+    assert {"README.md", "index.html", "leaderboard.csv", "leaderboard.json", "tables/overall.tex"} <= set(written[0])
+    assert any(name.endswith(".png") for name in written[0])
     assert all(files == written[0] for files in written)
 
 
@@ -437,14 +443,12 @@ def test_json_and_csv_say_what_the_table_says(results: Path) -> None:
     for seed, greater in enumerate([FIRST, SECOND]):
         store_run(results, make_job(seed=seed), greater, target=SCIENTIFIC)
         store_run(results, make_job("Popularity", seed=seed), WORSE, target=SCIENTIFIC, role="control")
-    report(results)
-    folder = results.parent / "reports" / "small"
+    board = board_of(results)
     expected = {(row.method, metric): row.cells[metric] for row in table(results).rows for metric in METRICS}
-    content = json.loads((folder / "leaderboard.json").read_text())
+    content = json.loads(render_json(board))
     assert content["format"] == 1
     (stored,) = content["tables"]
-    with (folder / "leaderboard.csv").open() as file:
-        lines = {(line["method"], line["metric"]): line for line in csv.DictReader(file)}
+    lines = {(line["method"], line["metric"]): line for line in csv.DictReader(io.StringIO(render_csv(board)))}
     assert set(lines) == set(expected)
     cells = {(row["method"], metric): cell for row in stored["rows"] for metric, cell in row["cells"].items()}
     for key, cell in expected.items():

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from boards import HOSTILE, WAYS_OUT, full_board, hostile_board, make_board, mak
 from benchmark.errors import InputError
 from benchmark.report import wording
 from benchmark.report.export import render_json
+from benchmark.report.figures.saving import Words
+from benchmark.report.figures.write import Made
 from benchmark.report.page import render_page
 from benchmark.report.tables import Leaderboard
 
@@ -35,28 +37,11 @@ FLAGS = [
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20"><rect width="40" height="20" fill="#246"/></svg>'
 
 
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    name: str
-    title: str
-    caption: str
-    alt: str
-    svg: Path
-    png: Path
-
-
 @pytest.fixture
-def figure(tmp_path: Path) -> Figure:
-    svg = tmp_path / "cost.svg"
-    svg.write_text(SVG)
-    return Figure(
-        name="cost",
-        title=f"Cost {HOSTILE}",
-        caption=WAYS_OUT,
-        alt='" onload="alert(3)',
-        svg=svg,
-        png=tmp_path / "cost.png",
-    )
+def figure(tmp_path: Path) -> Made:
+    (tmp_path / "cost.svg").write_text(SVG)
+    words = Words(title=f"Cost {HOSTILE}", caption=WAYS_OUT, alt='" onload="alert(3)')
+    return Made(name="cost", target=None, track=None, words=words, svg="cost.svg", png="cost.png")
 
 
 class Elements(HTMLParser):
@@ -92,7 +77,7 @@ class Elements(HTMLParser):
 class TestContent:
     def test_every_row_stands_in_the_page_without_its_script(self) -> None:
         board = full_board()
-        page = Elements(render_page(board, []))
+        page = Elements(render_page(board, [], Path()))
         text = page.text()
         bodies = [attributes for tag, attributes in page.tags if tag == "tbody" and "data-row" in attributes]
         assert len(bodies) == sum(len(table.rows) for table in board.tables)
@@ -104,7 +89,7 @@ class TestContent:
                     assert f"[{cell.low:.4f}, {cell.high:.4f}]" in text
 
     def test_values_marks_print_cost_and_gaps_are_told(self) -> None:
-        text = Elements(render_page(full_board(), [])).text()
+        text = Elements(render_page(full_board(), [], Path())).text()
         for said in (
             "print 0.0553 (-0.0008)",
             "0.0665 ** ± 0.0010",
@@ -130,43 +115,43 @@ class TestContent:
 
     def test_what_does_not_exist_is_not_explained(self) -> None:
         row = make_row("SASRec", 0.1, epochs=None, parameters_total=None)
-        text = Elements(render_page(make_board(make_table("toy", (row,))), [])).text()
+        text = Elements(render_page(make_board(make_table("toy", (row,))), [], Path())).text()
         for absent in ("What the tests say", "Figures", "Above every", "print 0", "best:", "told apart", "None"):
             assert absent not in text
 
     def test_another_track_of_a_target_is_named(self) -> None:
         rows = (make_row("SASRec", 0.1),)
         board = make_board(make_table("toy", rows), replace(make_table("toy", rows), track="strict"))
-        text = Elements(render_page(board, [])).text()
+        text = Elements(render_page(board, [], Path())).text()
         assert "The toy domain, track strict" in text
         assert "Track: strict." in text
 
     def test_a_row_without_interval_shows_none(self) -> None:
         row = make_row("SASRec", 0.1)
         bare = {name: replace(cell, low=None, high=None) for name, cell in row.cells.items()}
-        page = render_page(make_board(make_table("toy", (make_row("SASRec", 0.1, cells=bare),))), [])
+        page = render_page(make_board(make_table("toy", (make_row("SASRec", 0.1, cells=bare),))), [], Path())
         assert 'class="whisker"' not in page
-        assert 'class="whisker"' in render_page(make_board(make_table("toy", (row,))), [])
+        assert 'class="whisker"' in render_page(make_board(make_table("toy", (row,))), [], Path())
 
     def test_the_numbers_are_inside_as_the_json_file_has_them(self) -> None:
         for board in (full_board(), hostile_board()):
-            assert Elements(render_page(board, [])).embedded() == json.loads(render_json(board))
+            assert Elements(render_page(board, [], Path())).embedded() == json.loads(render_json(board))
 
-    def test_the_same_leaderboard_gives_the_same_bytes(self, figure: Figure) -> None:
-        assert render_page(full_board(), [figure]) == render_page(full_board(), [figure])
+    def test_the_same_leaderboard_gives_the_same_bytes(self, figure: Made, tmp_path: Path) -> None:
+        assert render_page(full_board(), [figure], tmp_path) == render_page(full_board(), [figure], tmp_path)
 
 
 class TestSafety:
-    def test_hostile_text_is_shown_and_is_no_markup(self, figure: Figure) -> None:
-        page = Elements(render_page(hostile_board(), [figure]))
+    def test_hostile_text_is_shown_and_is_no_markup(self, figure: Made, tmp_path: Path) -> None:
+        page = Elements(render_page(hostile_board(), [figure], tmp_path))
         assert page.text().count(HOSTILE) > 10
         assert [tag for tag, _ in page.tags if tag == "script"] == ["script", "script"]
-        assert [attributes["alt"] for tag, attributes in page.tags if tag == "img"] == [figure.alt]
+        assert [attributes["alt"] for tag, attributes in page.tags if tag == "img"] == [figure.words.alt]
         assert page.comments == []
         assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
 
-    def test_nothing_is_asked_of_any_address(self, figure: Figure) -> None:
-        page = Elements(render_page(full_board(), [figure]))
+    def test_nothing_is_asked_of_any_address(self, figure: Made, tmp_path: Path) -> None:
+        page = Elements(render_page(full_board(), [figure], tmp_path))
         addresses = [
             attributes[name]
             for _, attributes in page.tags
@@ -183,10 +168,10 @@ class TestSafety:
         ]
         assert str(policy).startswith("default-src 'none'; img-src data:;")
 
-    def test_a_figure_that_is_gone_is_named(self, figure: Figure) -> None:
-        figure.svg.unlink()
+    def test_a_figure_that_is_gone_is_named(self, figure: Made, tmp_path: Path) -> None:
+        (tmp_path / figure.svg).unlink()
         with pytest.raises(InputError, match="cost.svg: the figure can't be read"):
-            render_page(full_board(), [figure])
+            render_page(full_board(), [figure], tmp_path)
 
 
 @contextmanager
@@ -221,8 +206,8 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def show(browser: Any, tmp_path: Path) -> Callable[..., Any]:
-    def shown(board: Leaderboard, *figures: Figure, **options: Any) -> Any:
-        return opened(browser, render_page(board, figures), tmp_path, **options)
+    def shown(board: Leaderboard, *figures: Made, **options: Any) -> Any:
+        return opened(browser, render_page(board, figures, tmp_path), tmp_path, **options)
 
     return shown
 
@@ -341,7 +326,7 @@ class TestBrowser:
             assert not tab.locator("#filters").is_visible()
             assert tab.locator("th button").count() == 0
 
-    def test_hostile_text_runs_nothing(self, show: Callable[..., Any], figure: Figure) -> None:
+    def test_hostile_text_runs_nothing(self, show: Callable[..., Any], figure: Made, tmp_path: Path) -> None:
         with show(hostile_board(), figure) as tab:
             header(tab, "method").get_by_role("button").click()
             tab.locator("[name=text]").fill("onerror")
@@ -351,7 +336,7 @@ class TestBrowser:
 
     @pytest.mark.parametrize("width", [1280, 390])
     def test_it_fits_a_desk_and_a_phone_by_day_and_by_night(
-        self, width: int, show: Callable[..., Any], figure: Figure, tmp_path: Path
+        self, width: int, show: Callable[..., Any], figure: Made, tmp_path: Path
     ) -> None:
         shades = []
         for scheme in ("light", "dark"):

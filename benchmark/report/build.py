@@ -94,9 +94,8 @@ def stored(suite: str, results: Path) -> list[Stored]:
     return found
 
 
-def build(suite: str, results: Path) -> Leaderboard:
-    """The leaderboard of a suite. Raises as `stored`."""
-    parts = stored(suite, results)
+def build(suite: str, parts: Sequence[Stored]) -> Leaderboard:
+    """The leaderboard of what is `stored` of a suite: a table a part, in their order."""
     records = [outcome.record for part in parts for outcome in part.outcomes]
     shares = Counter(record.pretraining.key for record in records if record.pretraining)
     return Leaderboard(

@@ -5,6 +5,7 @@ All of it is a function of the stored runs alone, without clock or path: the sam
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from tabulate import tabulate
@@ -12,28 +13,45 @@ from tabulate import tabulate
 from benchmark.files import write_text
 from benchmark.metrics import METRICS, PRIMARY
 from benchmark.report import wording
-from benchmark.report.build import build
+from benchmark.report.build import build, stored
 from benchmark.report.export import render_csv, render_json
+from benchmark.report.figures.write import write_figures
+from benchmark.report.latex import render_tables
 from benchmark.report.markdown import render_markdown
+from benchmark.report.page import render_page
 from benchmark.report.tables import Leaderboard, Row
 
 
-def write_report(suite: str, results: Path, out: Path) -> Path:
-    """Build the leaderboard of a suite and write it; raises as `build` does, before anything is written."""
-    return write_board(build(suite, results), out)
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was written."""
+
+    board: Leaderboard
+    path: Path
+    """Of the page to read first."""
 
 
-def write_board(board: Leaderboard, out: Path) -> Path:
-    """Write ``README.md``, ``leaderboard.json`` and ``leaderboard.csv`` to ``out/<suite>``; returns the first."""
-    folder = out / board.suite
+def write_report(suite: str, results: Path, out: Path) -> Report:
+    """Write all renderings of a suite's leaderboard to ``out/<suite>``; raises as `stored` does, before anything is
+    written.
+
+    ``README.md`` is the one to read first; ``index.html`` says the same as a page; ``leaderboard.json``,
+    ``leaderboard.csv`` and ``tables/`` are for programs and for LaTeX; ``figures/`` are drawn where the suite allows.
+    """
+    parts = stored(suite, results)
+    board = build(suite, parts)
+    folder = out / suite
+    figures = write_figures(parts, board, folder)
     rendered = {
         "leaderboard.json": render_json(board),
         "leaderboard.csv": render_csv(board),
-        "README.md": render_markdown(board),
+        **render_tables(board),
+        "index.html": render_page(board, figures, folder),
+        "README.md": render_markdown(board, figures),
     }
     for name, text in rendered.items():
         write_text(folder / name, text)
-    return folder / "README.md"
+    return Report(board=board, path=folder / "README.md")
 
 
 def render_terminal(board: Leaderboard) -> str:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tabulate import tabulate
 
 from benchmark.metrics import METRICS, PRIMARY
 from benchmark.report import wording
+from benchmark.report.figures.write import Made
 from benchmark.report.printed import SOURCE
 from benchmark.report.tables import LEVEL, REFERENCE, Leaderboard, Table
 
 _STYLES = {"best": "**{}**", "second": "<ins>{}</ins>", "": "{}"}
 
 
-def render_markdown(board: Leaderboard) -> str:
+def render_markdown(board: Leaderboard, figures: Sequence[Made] = ()) -> str:
+    """The leaderboard with links to its figures, whose files lie beside it."""
     tracks = dict.fromkeys(table.track for table in board.tables)
     parts = [
         f"# Leaderboard: {_plain(board.suite)}",
@@ -25,10 +27,12 @@ def render_markdown(board: Leaderboard) -> str:
             [
                 *(f"Machine: {_plain(machine)}" for machine in board.machines),
                 *(f"Software: {_plain(versions)}" for versions in board.versions),
-                f"Made from stored results alone by `transrec report {board.suite}`",
+                f"Made from stored results alone by `transrec report {board.suite}`; the same as a page to sort and "
+                "filter: `index.html`; for programs: `leaderboard.json`, `leaderboard.csv`; for LaTeX: `tables/`",
             ]
         ),
-        *(part for table in board.tables for part in _section(table)),
+        *(_figure(figure) for figure in figures if figure.target is None),
+        *(part for table in board.tables for part in _section(table, _of(table, figures))),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -53,13 +57,23 @@ def _legend(board: Leaderboard) -> str:
     return " ".join(sentences)
 
 
-def _section(table: Table) -> list[str]:
+def _of(table: Table, figures: Sequence[Made]) -> list[Made]:
+    return [figure for figure in figures if (figure.target, figure.track) == (table.target, table.track)]
+
+
+def _figure(figure: Made) -> str:
+    words = figure.words
+    return f"![{_plain(words.alt)}]({figure.png})\n\n**{_plain(words.title)}.** {_plain(words.caption)}"
+
+
+def _section(table: Table, figures: Sequence[Made]) -> list[str]:
     title = table.about.title if table.about else table.target
     parts = [f"## {_plain(title)} (`{table.target}`)", f"{_plain(wording.size(table))}."]
     if table.rows:
         parts.append(_quality(table))
         parts += _titled("### What the tests say", _bullets(_tests(table)))
         parts += _titled("### Beside the printed numbers", _beside_print(table))
+        parts += _titled("### Figures", "\n\n".join(map(_figure, figures)))
         parts += ["### Cost", _cost(table), "### Notes", _bullets(_notes(table))]
     if table.gaps:
         parts += ["### Without a result", _bullets(map(_plain, wording.gaps(table)))]

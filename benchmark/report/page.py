@@ -11,9 +11,10 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any, Protocol
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
@@ -23,6 +24,7 @@ from benchmark.errors import InputError
 from benchmark.metrics import METRICS, PRIMARY
 from benchmark.report import wording
 from benchmark.report.export import render_json
+from benchmark.report.figures.write import Made
 from benchmark.report.printed import SOURCE
 from benchmark.report.tables import LEVEL, REFERENCE, Cell, Leaderboard, Row, Table
 
@@ -32,26 +34,9 @@ _STARS = {
 }
 
 
-class Figure(Protocol):
-    """A drawing of the leaderboard."""
-
-    @property
-    def title(self) -> str: ...
-    @property
-    def caption(self) -> str: ...
-    @property
-    def alt(self) -> str:
-        """What it shows, for who can't see it."""
-        ...
-
-    @property
-    def svg(self) -> Path:
-        """The file that becomes part of the page."""
-        ...
-
-
-def render_page(board: Leaderboard, figures: Sequence[Figure]) -> str:
-    """The page of a leaderboard, with its figures inside; raises InputError for a figure that can't be read."""
+def render_page(board: Leaderboard, figures: Sequence[Made], folder: Path) -> str:
+    """The page of a leaderboard, with its figures inside, whose files are in ``folder``; raises InputError for a figure
+    that can't be read."""
     environment = Environment(
         loader=PackageLoader("benchmark.report"),
         autoescape=True,
@@ -68,7 +53,7 @@ def render_page(board: Leaderboard, figures: Sequence[Figure]) -> str:
         style=Markup(environment.get_template("page.css").render()),
         script=Markup(script),
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        figures=[_inlined(figure) for figure in figures],
+        figures=[_inlined(figure, folder) for figure in figures],
         protocols=[wording.protocol(track) for track in dict.fromkeys(table.track for table in board.tables)],
         has_printed=any(cell.printed is not None for row in rows for cell in row.cells.values()),
         has_versus=any(row.versus for row in rows),
@@ -95,14 +80,14 @@ def render_page(board: Leaderboard, figures: Sequence[Figure]) -> str:
     )
 
 
-def _inlined(figure: Figure) -> dict[str, Any]:
+def _inlined(figure: Made, folder: Path) -> dict[str, Any]:
     # As an image its text is no part of the page: it runs nothing, asks for nothing, and its ids are its own.
     try:
-        content = figure.svg.read_bytes()
+        content = (folder / figure.svg).read_bytes()
     except OSError as error:
-        raise InputError(f"{figure.svg}: the figure can't be read ({error.strerror}); draw it anew") from error
+        raise InputError(f"{folder / figure.svg}: the figure can't be read ({error.strerror}); draw it anew") from error
     address = f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}"
-    return {"title": figure.title, "caption": figure.caption, "alt": figure.alt, "address": address}
+    return asdict(figure.words) | {"address": address}
 
 
 def _title(table: Table) -> str:
