@@ -167,6 +167,11 @@ def _facts(tasks: Sequence[Task], prepared: Mapping[str, Prepared]) -> dict[str,
             ),
             overlap=tuple(OverlapInfo(source=o.source, users=o.users, items=o.items, texts=o.texts) for o in overlaps),
             warnings=(*target.mismatches, *target.warnings, *(o.warning for o in overlaps if o.warning)),
+            # other data under the name of a card are not the data that it speaks of
+            may_show=all(
+                each.card.texts_may_be_published and not each.custom
+                for each in (target, *(prepared[name] for name in task.job.sources))
+            ),
         )
     return found
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, StrictBool
 
 from benchmark.errors import InputError, unknown
 from benchmark.formats.interactions import Ties
@@ -156,6 +156,9 @@ class Card(_Strict):
     id_space: IdSpace = IdSpace()
     overlap: str | None = None
     """What it is known to share with other data sets."""
+    texts_may_be_published: StrictBool = False
+    """Whether results may show item texts and rows of single users: for data that belong to nobody, or whose owner
+    agrees. Where it is false, as unless a card says otherwise, nothing of a user or an item gets into results."""
     inputs: Annotated[tuple[Input, ...], Field(min_length=1)]
     _file: Path = PrivateAttr(default=Path("."))
 

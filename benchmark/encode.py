@@ -61,10 +61,9 @@ def encode(
     if not any(text.strip() for text in texts):
         raise InputError(f"{label}: none of the {len(texts)} items has a text; choose a method that needs no text")
     about = provenance(spec)
-    key = digest({"provenance": about, "texts": _sha256_of_texts(texts)})
-    path = cache_dir / f"{re.sub(r'[^A-Za-z0-9]+', '-', about['encoder'])}-{key[:32]}.npy"
-    if (cached := _read(path, about, len(texts))) is not None:
-        return cached
+    path = _path(texts, about, cache_dir)
+    if (found := _read(path, about, len(texts))) is not None:
+        return found
     rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     if spec.name == HASH:
         matrix = _encode_by_hash(list(rows))
@@ -80,6 +79,12 @@ def encode(
             "try dtype=float32 or another model"
         )
     return _write(path, about, matrix[np.fromiter((rows[text] for text in texts), np.int64, len(texts))])
+
+
+def cached(texts: Sequence[str], spec: str, cache_dir: Path) -> Encoded | None:
+    """What an earlier `encode` of these texts left in ``cache_dir``, or None: no model is run."""
+    about = provenance(EncoderSpec.parse(spec))
+    return _read(_path(texts, about, cache_dir), about, len(texts))
 
 
 def provenance(spec: EncoderSpec) -> dict[str, Any]:
@@ -113,6 +118,12 @@ def drop_words(texts: Sequence[str], ratio: float = 0.15, seed: int = 0) -> list
     rng = np.random.default_rng(seed)
     words = (text.split() for text in texts)
     return [" ".join(word for word, u in zip(row, rng.random(len(row)), strict=True) if u >= ratio) for row in words]
+
+
+def _path(texts: Sequence[str], about: dict[str, Any], cache_dir: Path) -> Path:
+    """Where the matrix of these texts by this encoder is kept."""
+    key = digest({"provenance": about, "texts": _sha256_of_texts(texts)})
+    return cache_dir / f"{re.sub(r'[^A-Za-z0-9]+', '-', about['encoder'])}-{key[:32]}.npy"
 
 
 def _sha256_of_texts(texts: Sequence[str]) -> str:

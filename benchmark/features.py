@@ -10,6 +10,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmark.domain import Domain
 from benchmark.encode import Encoded, sha256_of_matrix
 from benchmark.encoders import FEATURES
@@ -33,8 +36,12 @@ def provenance(encoder: str) -> dict[str, Any]:
     return {"encoder": "features", "files": sums}
 
 
-def read(encoder: str, domain: Domain, *, noisy: bool) -> Encoded:
+def vectors(encoder: str, domain: Domain, *, noisy: bool = False) -> NDArray[np.float32]:
     """The vectors of a domain's items, [n_items, width]; raises InputError for a missing or misfitting file, or NaN."""
-    path = _folder(encoder) / f"{domain.name}.feat{2 if noisy else 1}CLS"
-    matrix = read_features(path, domain.n_items)
+    return read_features(_folder(encoder) / f"{domain.name}.feat{2 if noisy else 1}CLS", domain.n_items)
+
+
+def read(encoder: str, domain: Domain, *, noisy: bool) -> Encoded:
+    """`vectors`, and what they are."""
+    matrix = vectors(encoder, domain, noisy=noisy)
     return Encoded(matrix=matrix, provenance=provenance(encoder), sha256=sha256_of_matrix(matrix))

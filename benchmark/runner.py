@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark import features, parallel, pretrain, source_text, store
+from benchmark.diagnose import Examined, Texts, diagnose
 from benchmark.domain import Domain, Sequences
-from benchmark.encode import Encoded, drop_words, encode
+from benchmark.encode import Encoded, cached, drop_words, encode
 from benchmark.encoders import FEATURES
 from benchmark.errors import InputError
 from benchmark.jobs import derive_seed
@@ -29,6 +30,7 @@ from benchmark.method import (
     Learned,
     Material,
     Method,
+    Model,
     PretrainingFamily,
     Registry,
     SourceMaterial,
@@ -76,12 +78,14 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the planner knows of a job's data and a record must say."""
+    """What the planner knows of a job's data: what a record must say of them, and what may be shown."""
 
     target: TargetInfo
     sources: tuple[SourceInfo, ...]
     overlap: tuple[OverlapInfo, ...]
     warnings: tuple[str, ...]
+    may_show: bool
+    """Whether target and sources allow that single users and item texts get into results."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,8 +210,9 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
     reset_peak_memory(device)
     started, core_started = time.perf_counter(), time.process_time()
     torch.manual_seed(derive_seed(job.seed, "initial weights"))
+    config = method.configure(job.config)
     built = method.build(
-        method.configure(job.config),
+        config,
         Material(
             n_items=domain.n_items,
             train=split.train,
@@ -275,7 +280,18 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
         ranks_sha256=ranks.sha256,
         created=store.now(),
     )
-    folder = store.write_run(place.results, record, ranks, replace=place.replace)
+    diagnostics = None
+    if text is not None and isinstance(built, Model):
+        examined = Examined(
+            method=method,
+            config=config,
+            model=built,
+            target=Texts(domain=domain, text_NF=text.matrix),
+            pretrained=artefact.weights if artefact else None,
+            device=device,
+        )
+        diagnostics = diagnose(task.key, examined, lambda: _texts(task, place), show=facts.may_show, log=log)
+    folder = store.write_run(place.results, record, ranks, diagnostics, replace=place.replace)
     checkpoint.unlink(missing_ok=True)
     ndcg = float(per_user("NDCG@10", test.greater, test.equal).mean())
     log(f"done: test NDCG@10 {ndcg:.4f} after {seconds:.1f} s")
@@ -284,12 +300,31 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
 
 def _own_sources(task: Task, method: Method, place: Place) -> list[Domain]:
     """The source domains that a method reads itself, having no pre-training artefact to start from."""
-    if not method.reads_sources:
-        return []
+    return _source_domains(task, place) if method.reads_sources else []
+
+
+def _source_domains(task: Task, place: Place) -> list[Domain]:
     return [
         _domain(place.cache, name, fingerprint)
         for name, fingerprint in zip(task.job.sources, task.parts["sources"], strict=True)
     ]
+
+
+def _texts(task: Task, place: Place) -> list[Texts]:
+    """The sources with their encoded texts; raises InputError where these are not in the cache.
+
+    They may never have been needed: published weights spare those who use them the encoding of all sources.
+    """
+    found, encoder = [], task.job.encoder or ""
+    for domain in _source_domains(task, place):
+        if encoder.startswith(FEATURES):
+            text_NF = features.vectors(encoder, domain)
+        elif (known := cached(domain.texts, encoder, place.cache / "encoded")) is not None:
+            text_NF = known.matrix
+        else:
+            raise InputError(f"the texts of {domain.name} were not encoded here, since its weights were at hand")
+        found.append(Texts(domain=domain, text_NF=text_NF))
+    return found
 
 
 def _source_material(

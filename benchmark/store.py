@@ -4,6 +4,7 @@
     results/<suite>/<target>/context.parquet                            what reports need to know of each user
     results/<suite>/<target>/<method>/<setting>-seed<k>-<key>/record.json
                                                              ranks.parquet
+                                                             diagnostics.json  what figures need besides, where known
     results/<suite>/artefacts/<family>-<epochs>-<key>.safetensors       pre-trained weights that are published
     results/<suite>/failed/<target>/<method>/<setting>-seed<k>-<key>.json
 
@@ -28,12 +29,14 @@ import pyarrow as pa
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from benchmark.diagnostics import Diagnostics
 from benchmark.errors import InputError
 from benchmark.files import read_model, read_table, sibling, write_model, write_table
 from benchmark.jobs import Job, digest
 from benchmark.record import Failure, Plan, Planned, Record
 
-RECORD, RANKS, CONTEXT, PLAN = "record.json", "ranks.parquet", "context.parquet", "suite.json"
+RECORD, RANKS, DIAGNOSTICS = "record.json", "ranks.parquet", "diagnostics.json"
+CONTEXT, PLAN = "context.parquet", "suite.json"
 LOCK = ".lock"
 FAILED, ARTEFACTS = "failed", "artefacts"
 """Folders beside the targets."""
@@ -170,7 +173,9 @@ def list_runs(results: Path, suite: str) -> list[Path]:
     return sorted(record.parent for record in (results / suite).glob(f"[!.]*/[!.]*/[!.]*/{RECORD}"))
 
 
-def write_run(results: Path, record: Record, ranks: Ranks, *, replace: bool = False) -> Path:
+def write_run(
+    results: Path, record: Record, ranks: Ranks, diagnostics: Diagnostics | None = None, *, replace: bool = False
+) -> Path:
     """Store a run in one step and return its folder; drops what is recorded of earlier failures of the same key.
 
     A run that is already there stays, unless ``replace``. Raises InputError where record and ranks disagree.
@@ -184,6 +189,8 @@ def write_run(results: Path, record: Record, ranks: Ranks, *, replace: bool = Fa
             users = np.arange(record.target.users, dtype=np.int32)
             columns = {"user": users} | {name: getattr(ranks, name) for name in _COUNTS}
             write_table(temporary / RANKS, pa.table(columns))
+            if diagnostics is not None:
+                write_model(temporary / DIAGNOSTICS, diagnostics)
             write_model(temporary / RECORD, record)
             if folder.exists() and (replace or not is_run(folder)):
                 doomed = sibling(folder)
@@ -216,6 +223,20 @@ def read_run(folder: Path) -> Run:
 def read_record(folder: Path) -> Record:
     """What a run says about itself, checked for its form only; `read_run` checks it against the ranks."""
     return read_model(folder / RECORD, Record)
+
+
+def read_diagnostics(folder: Path, record: Record) -> Diagnostics | None:
+    """What figures need of a run besides its ranks, or None where it was stored without.
+
+    Raises InputError for a damaged file, and for one that does not fit the run's record.
+    """
+    path = folder / DIAGNOSTICS
+    if not path.exists():
+        return None
+    found = read_model(path, Diagnostics)
+    if problem := found.problem(record):
+        raise InputError(f"{path}: {problem}; delete the file, the run is whole without it")
+    return found
 
 
 def write_failure(results: Path, job: Job, key: str, reason: str) -> Path:

@@ -16,6 +16,7 @@ from benchmark.record import Record
 from benchmark.store import (
     ARTEFACTS,
     CONTEXT,
+    DIAGNOSTICS,
     FAILED,
     LOCK,
     PLAN,
@@ -24,6 +25,7 @@ from benchmark.store import (
     Context,
     failure_path,
     read_context,
+    read_diagnostics,
     read_failure,
     read_plan,
     read_record,
@@ -122,7 +124,8 @@ def _target(folder: Path) -> Iterator[str]:
 
 def _run(folder: Path) -> tuple[Record | None, list[str]]:
     """The record of a run, where it can be read, and the problems of the run by itself."""
-    problems = [_unknown(child) for child in sorted(folder.iterdir()) if child.name not in (RECORD, RANKS)]
+    known = (RECORD, RANKS, DIAGNOSTICS)
+    problems = [_unknown(child) for child in sorted(folder.iterdir()) if child.name not in known]
     try:
         record = read_run(folder).record
     except InputError as error:
@@ -130,6 +133,10 @@ def _run(folder: Path) -> tuple[Record | None, list[str]]:
     job = (record.job.target, record.job.method, record.job.version)
     if job != (record.target.name, record.method.name, record.method.version):
         problems.append(f"{folder / RECORD}: the record is of another target, method or version than its job")
+    try:
+        read_diagnostics(folder, record)
+    except InputError as error:
+        problems.append(str(error))
     return record, problems
 
 
