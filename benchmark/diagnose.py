@@ -41,6 +41,8 @@ PAIRS = 200_000
 """At most so many pairs make a histogram."""
 USERS, CASES = 500, 20
 """Users of a target that are compared with source sequences, and how many of them are shown where that is allowed."""
+CHECKED = 5
+"""Users by whom it is checked that the model can read other domains."""
 SEQUENCES = 10_000
 """Drawn of all sources together."""
 AT_A_TIME = 2_000
@@ -149,7 +151,7 @@ def _nearness(examined: Examined, sources: Sequence[Texts], *, show: bool) -> Ne
     if not len(users) or not drawn:
         return None
     users_UK = _users(examined.model, histories.take(users), examined.device)
-    _check_reads_texts_alone(examined, histories.take(users[:CASES]), users_UK[:CASES])
+    _check_reads_texts_alone(examined, histories.take(users[:CHECKED]), users_UK[:CHECKED])
     by_source = [
         users_UK @ _read(examined, source.domain.sequences.take(rows).without_last(2), source.text_NF).T
         for source, rows in drawn
@@ -189,12 +191,13 @@ def _draw(sources: Sequence[Texts]) -> list[tuple[Texts, NDArray[np.int64]]]:
 
 
 def _check_reads_texts_alone(examined: Examined, histories: Sequences, users_UK: NDArray[np.float32]) -> None:
-    """Raise ValueError unless the model's copies over a few texts read histories as the model itself does.
+    """Raise ValueError unless copies of the model over the texts of one history each read it as the model itself does.
 
     Only then are vectors of other domains in one space with those of the target: where a vector depends on the whole
     item table (as whitening does), or something learnt is no parameter, they are not.
     """
-    copied_UK = _read(examined, histories, examined.target.text_NF)
+    alone = (histories.take(np.array([row])) for row in range(len(histories)))
+    copied_UK = np.concatenate([_read(examined, history, examined.target.text_NF) for history in alone])
     if not np.allclose(copied_UK, users_UK, rtol=0, atol=SAME):
         raise ValueError("the model's user vectors depend on more than its parameters and the texts of a history")
 

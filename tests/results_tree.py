@@ -19,6 +19,7 @@ from benchmark.record import (
     PretrainingInfo,
     Record,
     Role,
+    SourceInfo,
     TargetInfo,
     Tuning,
     Versions,
@@ -101,6 +102,10 @@ def make_pretraining(seconds: float, key: str = "artefact") -> PretrainingInfo:
     return PretrainingInfo(
         key=digest(key), weights_sha256=digest("weights"), epochs=4, wall_seconds=seconds, core_seconds=2 * seconds
     )
+
+
+def make_source(name: str, users: int = 50) -> SourceInfo:
+    return SourceInfo(name=name, fingerprint=digest(name), users=users, items=30, interactions=400)
 
 
 def store_run(results: Path, job: Job, greater: ArrayLike, equal: ArrayLike = 0, **others: Any) -> Path:
