@@ -144,9 +144,11 @@ def test_a_record_says_what_was_done(alone: tuple[Place, Done]) -> None:
 
 def test_nothing_of_the_raw_data_is_written_into_results(alone: tuple[Place, Done]) -> None:
     place, _ = alone
-    written = b"".join(path.read_bytes() for path in place.results.rglob("*") if path.is_file())
-    for word in (b"shop-s0", b"shop-i0", b"COASTER", b"coaster"):
-        assert word not in written
+    for path in (path for path in place.results.rglob("*") if path.is_file()):
+        written = path.read_bytes()
+        assert not [word for word in (b"shop-s0", b"shop-i0", b"kitchen-u", b"kitchen-i0") if word in written]
+        # texts of demo items may be published, which tests/test_shown_texts.py tells from others
+        assert path.name == "diagnostics.json" or not [word for word in (b"COASTER", b"coaster") if word in written]
 
 
 def test_what_is_stored_is_never_run_again(alone: tuple[Place, Done]) -> None:

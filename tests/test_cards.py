@@ -86,6 +86,15 @@ def test_splits_that_must_not_move_have_a_fingerprint() -> None:
         assert expect.fingerprint, name
 
 
+def test_only_texts_of_generated_domains_may_be_published(tmp_path: Path) -> None:
+    assert {card.name for card in CARDS if card.texts_may_be_published} == {
+        card.name for card in CARDS if card.name.startswith("demo-")
+    }
+    assert "python -m benchmark.prepare.demo" in CARDS["demo-shop"].source
+    card_file(tmp_path, MINIMAL.replace("name: mine", "name: mine\ntexts_may_be_published: true"))
+    assert load_cards([tmp_path])["mine"].texts_may_be_published
+
+
 def test_an_unknown_data_set_names_the_nearest() -> None:
     with pytest.raises(InputError, match="unknown dataset 'Scientifc'; did you mean 'Scientific'"):
         CARDS["Scientifc"]
@@ -120,6 +129,14 @@ def test_more_cards_are_added_and_override(tmp_path: Path) -> None:
         ("name: mine", "name: mine\naliases: [artefacts]", "mine.yaml: key 'aliases.0': .*the name is reserved"),
         ("title: Mine", "title: 2020-99-99", "mine.yaml:3: not valid YAML .month must be in 1..12"),
         ("split: own", "split: own\n    urls: {item: 'https://x'}", "unknown file 'item'; did you mean 'items'"),
+        *(
+            (
+                "name: mine",
+                f"name: mine\ntexts_may_be_published: {word}",
+                "mine.yaml: key 'texts_may_be_published': .*valid boolean",
+            )
+            for word in ("'true'", "1", "maybe", "")
+        ),
         (
             "name: mine",
             "name: mine\naliases: [Scientific]",

@@ -35,7 +35,7 @@ class TestHistogram:
     def test_counts_mean_and_deviation_by_hand(self) -> None:
         found = Histogram.of(np.array([[-1, 0.5], [0.51, 1]], np.float32))
         assert found is not None
-        assert {bin: count for bin, count in enumerate(found.counts) if count} == {0: 1, 75: 2, 99: 1}
+        assert {place: count for place, count in enumerate(found.counts) if count} == {0: 1, 75: 2, 99: 1}
         assert found.total == 4
         assert found.mean == pytest.approx(1.01 / 4, abs=1e-6)
         assert found.sd == pytest.approx(np.std([-1, 0.5, 0.51, 1]), abs=1e-6)
