@@ -23,6 +23,7 @@ from benchmark.diagnostics import (
 )
 from benchmark.errors import InputError
 from benchmark.jobs import Job
+from benchmark.record import Role
 from benchmark.report import markdown
 from benchmark.report.build import Stored, stored
 from benchmark.report.cases import MOST, Diagnosed, case_study, diagnosed, nearest_sources, similarity
@@ -57,10 +58,10 @@ def nearness(*texts: str) -> Nearness:
     )
 
 
-def store(results: Path, job: Job, after: Histogram | None, near: Nearness | None = None, **others: object) -> Path:
+def store(results: Path, job: Job, after: Histogram | None, near: Nearness | None = None, role: Role = "paper") -> Path:
     """A run whose text pairs have the cosines 0 and 0.5."""
     ranks = make_ranks(GREATER)
-    record = make_record(job, ranks, sources=tuple(map(make_source, job.sources)), **others)
+    record = make_record(job, ranks, sources=tuple(map(make_source, job.sources)), role=role)
     cosines = ItemCosines(text=histogram(0, 0.5), items=after) if after else None
     return write_run(results, record, ranks, Diagnostics(key=make_key(job)[0], item_cosines=cosines, nearness=near))
 

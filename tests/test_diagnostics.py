@@ -23,8 +23,10 @@ from benchmark.diagnostics import BINS, SHOWN_CHARACTERS, Diagnostics, Histogram
 from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError
 from benchmark.jobs import digest
-from benchmark.method import Material, Method, Model, NoConfig
+from benchmark.method import Material, Method, Model, NoConfig, registry
+from benchmark.splits import leave_one_out
 from benchmark.store import read_diagnostics, read_run, write_run
+from benchmark.testing import Subject, toy_domain, toy_text
 from benchmark.verify import verify
 
 torch.set_num_threads(1)
@@ -89,16 +91,18 @@ def test_of_a_text_the_beginning_is_shown_on_one_line() -> None:
 
 
 class LastText(Model):
-    """Users are the text of their last item times a learned vector, items likewise with another sign."""
+    """Users are the text of their last item times a learned vector; items likewise, and one more in every place."""
+
+    text_NF: Tensor
 
     def __init__(self, config: NoConfig, material: Material) -> None:
         super().__init__()
         assert material.text is not None
         self.scale = torch.nn.Parameter(torch.rand(material.text.shape[1]))
-        self.register_buffer("text", torch.from_numpy(material.text), persistent=False)
+        self.register_buffer("text_NF", torch.from_numpy(material.text), persistent=False)
 
     def items(self) -> Tensor:
-        return self.text * self.scale
+        return self.text_NF * self.scale
 
     def candidates(self, items_ND: Tensor) -> Tensor:
         return items_ND + 1
@@ -114,7 +118,7 @@ class Centred(LastText):
     """What a history says depends on all other items."""
 
     def items(self) -> Tensor:
-        return self.text - self.text.mean(0) * self.scale
+        return self.text_NF - self.text_NF.mean(0) * self.scale
 
 
 METHOD = Method(
@@ -256,6 +260,39 @@ def test_only_what_is_pre_trained_and_reads_nothing_but_texts_reads_sources(chan
     found = made(examined(**changes))
     assert found.nearness is None
     assert found.item_cosines is not None
+
+
+FAMILIES = registry().families
+PRETRAINED = [m for m in registry().methods.values() if m.pretraining and m.family == "text"]
+
+
+@pytest.mark.parametrize("method", PRETRAINED, ids=lambda method: method.name)
+def test_methods_that_read_texts_alone_read_those_of_sources_in_the_same_space(method: Method) -> None:
+    subject = Subject(method=method, family=FAMILIES[method.pretraining or ""])
+    config, target, source = subject.configuration(), toy_domain(), toy_domain(n_items=25, n_users=40)
+    material = subject.material(target, config)
+    model = method.build(config, material)
+    assert isinstance(model, Model)
+    assert material.text is not None
+    if method.trained:
+        subject.train(model, leave_one_out(target), epochs=1)
+    trained = Examined(
+        method=method,
+        config=config,
+        model=model,
+        target=Texts(domain=target, text_NF=material.text),
+        pretrained=material.pretrained,
+        device=torch.device("cpu"),
+    )
+    said: list[str] = []
+    own, other = (Texts(domain=each, text_NF=toy_text(each.n_items)) for each in (target, source))
+    found = diagnose(KEY, trained, lambda: [own, other], show=True, log=said.append)
+    assert said == []
+    assert found is not None
+    assert found.nearness is not None
+    # the target's own sequences read as a source's: two items shorter than histories are, hence not the same
+    assert [near.source for near in found.nearness.sources] == ["toy", "toy"]
+    assert found.nearness.sources[0].highest.mean > found.nearness.any_two.mean
 
 
 def test_a_model_that_reads_other_domains_otherwise_is_not_compared() -> None:
