@@ -18,4 +18,4 @@ settings.load_profile("suite")
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports of this process without figures, which take seconds: for tests of what comes before them."""
-    monkeypatch.setattr("benchmark.report.leaderboard.write_figures", lambda parts, board, folder: ())
+    monkeypatch.setattr("benchmark.report.leaderboard.write_figures", lambda parts, board, alike, folder: ())

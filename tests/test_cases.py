@@ -24,10 +24,8 @@ from benchmark.diagnostics import (
 from benchmark.errors import InputError
 from benchmark.jobs import Job
 from benchmark.record import Role
-from benchmark.report import markdown
 from benchmark.report.build import Stored, stored
 from benchmark.report.cases import MOST, Diagnosed, case_study, diagnosed, nearest_sources, similarity
-from benchmark.report.escape import plain
 from benchmark.store import write_run
 
 GREATER = [0, 1, 5, 9, 12, 30]
@@ -94,7 +92,7 @@ def test_distributions_before_and_after_are_pooled_over_seeds(tmp_path: Path) ->
     assert {place: count for place, count in enumerate(texts.counts) if count} == {50: 1, 75: 1}
     assert {place: count for place, count in enumerate(after.counts) if count} == {62: 1, 75: 2, 87: 1}
     assert (len(found.edges), found.edges[0], found.edges[75], found.edges[-1]) == (101, -1.0, 0.5, 1.0)
-    assert found.mean(texts) == pytest.approx(0.25)
+    assert texts.mean == pytest.approx(0.25)
     assert (after.mean, after.sd) == (pytest.approx(0.5), pytest.approx(0.125**0.5 / 2, abs=1e-6))
 
 
@@ -139,11 +137,6 @@ def test_a_case_is_told_with_its_texts_whatever_they_are(tmp_path: Path) -> None
     history = r"blue cup → (no text) → a \| b \| c \<img src=x\> \[d\](http://e) \`f\` \*g\* \\"
     assert cells == ["5", history, "0.900", "kitchen", "7", history]
     assert [cell.strip() for cell in re.split(r"(?<!\\)\|", second)[1:-1]] == ["", "", "0.250", "garden", "3", history]
-
-
-def test_text_is_escaped_as_everywhere_in_reports() -> None:
-    for text in (HOSTILE, "_x_ a_b ~c~ #d", "Sør → Łódź"):
-        assert plain(text) == markdown._plain(text)
 
 
 def test_of_runs_without_diagnostics_nothing_is_said(tmp_path: Path) -> None:

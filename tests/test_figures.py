@@ -24,6 +24,7 @@ from benchmark.metrics import per_user
 from benchmark.multiple import critical_difference as nemenyi
 from benchmark.record import Epoch
 from benchmark.report.build import Stored, stored
+from benchmark.report.cases import Distribution, Similarity
 from benchmark.report.figures import (
     ablation,
     cost,
@@ -456,13 +457,13 @@ def few() -> few_shot.FewShot:
     return few_shot.FewShot(title="Toy", metric="NDCG@10", lines=(line,))
 
 
-def alike() -> similarity.Similarity:
-    return similarity.Similarity(
+def alike() -> Similarity:
+    return Similarity(
         title="Toy",
         edges=(-1.0, 0.0, 0.5, 1.0),
         histograms=(
-            similarity.Histogram(label="before", counts=(0, 1, 3)),
-            similarity.Histogram(label="after", counts=(2, 1, 1)),
+            Distribution(label="before", counts=(0, 1, 3), mean=0.62, sd=0.3),
+            Distribution(label="after", counts=(2, 1, 1), mean=0.01, sd=0.6),
         ),
     )
 
@@ -481,7 +482,7 @@ def test_similarities_are_densities_with_their_means() -> None:
     before, after = ([float(y) for y in patch.get_data().values] for patch in panel.patches)  # type: ignore[attr-defined]
     assert before == pytest.approx([0, 0.5, 1.5])
     assert after == pytest.approx([0.5, 0.5, 0.5])
-    assert [float(line.get_xdata()[0]) for line in panel.lines] == pytest.approx([0.625, 0.0])
+    assert [float(line.get_xdata()[0]) for line in panel.lines] == [0.62, 0.01]
     assert "before, mean 0.62" in similarity.words(data).alt
 
 
@@ -588,11 +589,21 @@ class TestFiles:
 
 
 class TestWriting:
-    NAMES = ("overall", "long-tail", "history", "ablation", "sources", "pretraining-length", "cost", "curves")
+    NAMES = (
+        "overall",
+        "long-tail",
+        "history",
+        "ablation",
+        "sources",
+        "pretraining-length",
+        "cost",
+        "curves",
+        "similarity",
+    )
 
     def test_what_a_suite_allows(self, rich: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(write, "save", lambda figure, folder, name, words: (f"{name}.svg", f"{name}.png"))
-        made = write_figures(stored("small", rich), board_of(rich), tmp_path)
+        made = write_figures(stored("small", rich), board_of(rich), [alike()], tmp_path)
         assert {(one.name, one.target, one.track) for one in made} == {(name, "toy", "paper") for name in self.NAMES}
         assert {one.svg for one in made} == {f"figures/{name}-toy.svg" for name in self.NAMES}
         for one in made:
@@ -603,9 +614,9 @@ class TestWriting:
     @pytest.mark.soak
     def test_all_of_them_twice_are_the_same_bytes(self, rich: Path, tmp_path: Path) -> None:
         parts, board = stored("small", rich), board_of(rich)
-        write_figures(parts, board, tmp_path / "one")
+        write_figures(parts, board, [alike()], tmp_path / "one")
         with mpl.rc_context(THEIRS):
-            write_figures(parts, board, tmp_path / "two")
+            write_figures(parts, board, [alike()], tmp_path / "two")
         one, two = (
             {path.name: path.read_bytes() for path in (tmp_path / name / "figures").iterdir()}
             for name in ("one", "two")
@@ -616,7 +627,7 @@ class TestWriting:
 
     def test_figures_without_data_are_absent(self, results: Path, tmp_path: Path) -> None:
         store(results, "Popularity", FIRST, learning_curve=(), best_epoch=None)
-        made = write_figures(stored("small", results), board_of(results), tmp_path)
+        made = write_figures(stored("small", results), board_of(results), [None], tmp_path)
         assert [one.name for one in made] == ["overall"]
         assert {path.name for path in (tmp_path / "figures").iterdir()} == {"overall-toy.svg", "overall-toy.png"}
 
@@ -629,7 +640,7 @@ class TestWriting:
         parts.append(replace(parts[0], track="strict"))
         board = replace(board, tables=(*board.tables, replace(board.tables[0], track="strict")))
         monkeypatch.setattr(write, "save", lambda figure, folder, name, words: (f"{name}.svg", f"{name}.png"))
-        made = write_figures(parts, board, tmp_path)
+        made = write_figures(parts, board, [None] * len(parts), tmp_path)
         assert (made[0].name, made[0].target, made[0].svg) == ("ranks", None, "figures/ranks.svg")
         files = [one.svg for one in made]
         assert len(set(files)) == len(files)

@@ -59,10 +59,6 @@ class Similarity:
     """Of the bins, one more than there are."""
     histograms: tuple[Distribution, ...]
 
-    def mean(self, one: Distribution) -> float:
-        """Mean cosine, of the pairs themselves."""
-        return one.mean
-
 
 def diagnosed(part: Stored, results: Path) -> tuple[Diagnosed, ...]:
     """The rows of a target that have diagnostics, in the order of the plan; raises InputError for damaged ones."""
@@ -94,6 +90,11 @@ def similarity(part: Stored, rows: Sequence[Diagnosed]) -> Similarity | None:
         for encoder, histogram in texts.items()
     ]
     return Similarity(title=_title(part), edges=EDGES, histograms=(*before, *items)[:MOST])
+
+
+def study(part: Stored, rows: Sequence[Diagnosed]) -> str:
+    """Markdown: both tables below, those that there are."""
+    return "\n\n".join(filter(None, (nearest_sources(rows), case_study(part, rows))))
 
 
 def nearest_sources(rows: Sequence[Diagnosed]) -> str:

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from benchmark.files import write_text
 from benchmark.metrics import METRICS, PRIMARY
-from benchmark.report import wording
+from benchmark.report import cases, wording
 from benchmark.report.build import build, stored
 from benchmark.report.export import render_csv, render_json
 from benchmark.report.figures.write import write_figures
@@ -41,13 +41,16 @@ def write_report(suite: str, results: Path, out: Path) -> Report:
     parts = stored(suite, results)
     board = build(suite, parts)
     folder = out / suite
-    figures = write_figures(parts, board, folder)
+    diagnosed = [cases.diagnosed(part, results) for part in parts]
+    alike = [cases.similarity(part, rows) for part, rows in zip(parts, diagnosed, strict=True)]
+    studies = [cases.study(part, rows) for part, rows in zip(parts, diagnosed, strict=True)]
+    figures = write_figures(parts, board, alike, folder)
     rendered = {
         "leaderboard.json": render_json(board),
         "leaderboard.csv": render_csv(board),
         **render_tables(board),
         "index.html": render_page(board, figures, folder),
-        "README.md": render_markdown(board, figures),
+        "README.md": render_markdown(board, figures, studies),
     }
     for name, text in rendered.items():
         write_text(folder / name, text)

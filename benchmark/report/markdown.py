@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
 from tabulate import tabulate
 
 from benchmark.metrics import METRICS, PRIMARY
 from benchmark.report import wording
+from benchmark.report.escape import plain
 from benchmark.report.figures.write import Made
 from benchmark.report.printed import SOURCE
 from benchmark.report.tables import LEVEL, REFERENCE, Leaderboard, Table
@@ -16,23 +16,27 @@ from benchmark.report.tables import LEVEL, REFERENCE, Leaderboard, Table
 _STYLES = {"best": "**{}**", "second": "<ins>{}</ins>", "": "{}"}
 
 
-def render_markdown(board: Leaderboard, figures: Sequence[Made] = ()) -> str:
-    """The leaderboard with links to its figures, whose files lie beside it."""
+def render_markdown(board: Leaderboard, figures: Sequence[Made] = (), studies: Sequence[str] = ()) -> str:
+    """The leaderboard with links to its figures, whose files lie beside it, and with a study of each table's cases."""
     tracks = dict.fromkeys(table.track for table in board.tables)
     parts = [
-        f"# Leaderboard: {_plain(board.suite)}",
-        *(_plain(wording.protocol(track)) for track in tracks),
+        f"# Leaderboard: {plain(board.suite)}",
+        *(plain(wording.protocol(track)) for track in tracks),
         _legend(board),
         _bullets(
             [
-                *(f"Machine: {_plain(machine)}" for machine in board.machines),
-                *(f"Software: {_plain(versions)}" for versions in board.versions),
+                *(f"Machine: {plain(machine)}" for machine in board.machines),
+                *(f"Software: {plain(versions)}" for versions in board.versions),
                 f"Made from stored results alone by `transrec report {board.suite}`; the same as a page to sort and "
                 "filter: `index.html`; for programs: `leaderboard.json`, `leaderboard.csv`; for LaTeX: `tables/`",
             ]
         ),
         *(_figure(figure) for figure in figures if figure.target is None),
-        *(part for table in board.tables for part in _section(table, _of(table, figures))),
+        *(
+            part
+            for table, study in zip(board.tables, studies or [""] * len(board.tables), strict=True)
+            for part in _section(table, _of(table, figures), study)
+        ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -63,20 +67,21 @@ def _of(table: Table, figures: Sequence[Made]) -> list[Made]:
 
 def _figure(figure: Made) -> str:
     words = figure.words
-    return f"![{_plain(words.alt)}]({figure.png})\n\n**{_plain(words.title)}.** {_plain(words.caption)}"
+    return f"![{plain(words.alt)}]({figure.png})\n\n**{plain(words.title)}.** {plain(words.caption)}"
 
 
-def _section(table: Table, figures: Sequence[Made]) -> list[str]:
+def _section(table: Table, figures: Sequence[Made], study: str) -> list[str]:
     title = table.about.title if table.about else table.target
-    parts = [f"## {_plain(title)} (`{table.target}`)", f"{_plain(wording.size(table))}."]
+    parts = [f"## {plain(title)} (`{table.target}`)", f"{plain(wording.size(table))}."]
     if table.rows:
         parts.append(_quality(table))
         parts += _titled("### What the tests say", _bullets(_tests(table)))
         parts += _titled("### Beside the printed numbers", _beside_print(table))
         parts += _titled("### Figures", "\n\n".join(map(_figure, figures)))
+        parts += _titled("### Nearest source sequences", study)
         parts += ["### Cost", _cost(table), "### Notes", _bullets(_notes(table))]
     if table.gaps:
-        parts += ["### Without a result", _bullets(map(_plain, wording.gaps(table)))]
+        parts += ["### Without a result", _bullets(map(plain, wording.gaps(table)))]
     return parts
 
 
@@ -85,7 +90,7 @@ def _quality(table: Table) -> str:
     columns = [_column(table, metric) for metric in METRICS]
     lines = [
         [
-            _plain(row.label),
+            plain(row.label),
             wording.KINDS[row.role],
             *values,
             *([wording.interval(row.versus)] if compared else []),
@@ -100,15 +105,15 @@ def _column(table: Table, metric: str) -> list[str]:
     values = []
     for row, mark in zip(table.rows, wording.marks(table.rows, metric), strict=True):
         cell = row.cells[metric]
-        star = _plain(wording.star(row)) if metric == PRIMARY else ""
+        star = plain(wording.star(row)) if metric == PRIMARY else ""
         values.append(_STYLES[mark].format(wording.mean(cell)) + star + wording.spread(cell))
     return values
 
 
 def _tests(table: Table) -> Iterable[str]:
-    yield from map(_plain, wording.claims(table))
+    yield from map(plain, wording.claims(table))
     for group in table.tied:
-        yield f"Can't be told apart in {PRIMARY} (5 %, Holm over all pairs): {', '.join(map(_plain, group))}."
+        yield f"Can't be told apart in {PRIMARY} (5 %, Holm over all pairs): {', '.join(map(plain, group))}."
     if table.detectable is not None:
         yield (
             f"Smallest difference to {REFERENCE} that would be found with power 0.8: {table.detectable:.4f} {PRIMARY} "
@@ -124,7 +129,7 @@ def _beside_print(table: Table) -> str:
     rows = [row for row in table.rows if any(cell.printed is not None for cell in row.cells.values())]
     if not rows:
         return ""
-    lines = [[_plain(row.label), *(wording.beside_print(row.cells[metric]) for metric in METRICS)] for row in rows]
+    lines = [[plain(row.label), *(wording.beside_print(row.cells[metric]) for metric in METRICS)] for row in rows]
     said = (
         f"Ours, the number printed in {SOURCE}, and the difference. The printed ones were obtained with the paper's "
         "encoder, sources and tuning, which need not be those of this suite; a replica stands beside the row whose "
@@ -144,7 +149,7 @@ def _cost(table: Table) -> str:
         trained, total = row.parameters_trained, row.parameters_total
         lines.append(
             [
-                _plain(row.label),
+                plain(row.label),
                 wording.seconds(row.wall_seconds),
                 wording.seconds(row.core_seconds),
                 wording.seconds(row.pretraining_seconds),
@@ -168,29 +173,29 @@ def _cost(table: Table) -> str:
 def _notes(table: Table) -> Iterable[str]:
     users = table.about.users if table.about else 0
     if table.no_comparison:
-        yield f"No comparison with {REFERENCE}: {_plain(table.no_comparison)}."
+        yield f"No comparison with {REFERENCE}: {plain(table.no_comparison)}."
     if table.clusters is not None:
         yield f"Users form {table.clusters:,} clusters, which are the units of the comparison."
     if table.cold_users:
         share = table.cold_users / users
         yield f"Cold: the test item never occurs in training for {table.cold_users:,} of {users:,} users ({share:.2%})."
-    tied = [f"{_plain(row.label)} {row.tie_rate:.1%}" for row in table.rows if row.tie_rate > 0]
+    tied = [f"{plain(row.label)} {row.tie_rate:.1%}" for row in table.rows if row.tie_rate > 0]
     if tied:
         yield f"Ties: the share of test items that score exactly like another item is {', '.join(tied)}."
     if table.sources:
-        sources = (f"{_plain(source.name)} ({wording.counts(source)})" for source in table.sources)
+        sources = (f"{plain(source.name)} ({wording.counts(source)})" for source in table.sources)
         yield f"Sources: {', '.join(sources)}."
     if table.encoders:
-        yield f"Item texts encoded by: {', '.join(map(_plain, table.encoders))}."
+        yield f"Item texts encoded by: {', '.join(map(plain, table.encoders))}."
     for overlap in table.overlap:
         shared = [
             f"{what} not checkable (ids of another space)" if count is None else f"{count:,} {what}"
             for what, count in (("users", overlap.users), ("items", overlap.items))
         ]
-        yield f"Shared with {_plain(overlap.source)}: {', '.join(shared)}, {overlap.texts:,} identical texts."
+        yield f"Shared with {plain(overlap.source)}: {', '.join(shared)}, {overlap.texts:,} identical texts."
     if any(row.pretraining_seconds is not None for row in table.rows):
         yield "Pre-training is made once: its time is shared evenly by the runs of this report that use it."
-    yield from (f"{_plain(row.label)}: {_plain(row.note)}" for row in table.rows if row.note)
+    yield from (f"{plain(row.label)}: {plain(row.note)}" for row in table.rows if row.note)
     yield from _shared("Tuning", ((row.tuning, row.label) for row in table.rows), len(table.rows))
     warnings = [(warning, row.label) for row in table.rows for warning in row.warnings]
     yield from _shared("Warning", warnings, len(table.rows))
@@ -200,10 +205,10 @@ def _shared(kind: str, said: Iterable[tuple[str, str]], rows: int) -> Iterable[s
     """Each text once, with the rows it is said of, unless these are all."""
     labels: dict[str, list[str]] = {}
     for text, label in said:
-        labels.setdefault(text, []).append(_plain(label))
+        labels.setdefault(text, []).append(plain(label))
     for text, named in labels.items():
         of = "" if len(named) == rows else f" ({', '.join(named)})"
-        yield f"{kind}{of}: {_plain(text)}"
+        yield f"{kind}{of}: {plain(text)}"
 
 
 def _grid(headers: list[str], lines: list[list[object]]) -> str:
@@ -213,9 +218,3 @@ def _grid(headers: list[str], lines: list[list[object]]) -> str:
 
 def _bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
-
-
-def _plain(text: str) -> str:
-    """Text from outside on one line, with what Markdown would read as markup escaped."""
-    # Underscores inside words mean nothing to it, and escaped ones would litter the names of methods.
-    return re.sub(r"([\\`*\[\]<>|#~]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))

@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmark.report.cases import Similarity
 from benchmark.report.figures import style
 from benchmark.report.figures.saving import Words
-
-
-@dataclass(frozen=True, kw_only=True)
-class Histogram:
-    label: str
-    counts: tuple[int, ...]
-    """Pairs of items in each bin; at least one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Similarity:
-    title: str
-    edges: tuple[float, ...]
-    """Of the bins, one more than there are: cosines in [-1, 1]."""
-    histograms: tuple[Histogram, ...]
-
-    def mean(self, one: Histogram) -> float:
-        """Mean cosine, each pair taken as the middle of its bin."""
-        middles = (np.array(self.edges[1:]) + np.array(self.edges[:-1])) / 2
-        return float(np.average(middles, weights=one.counts))
 
 
 @style.styled
@@ -46,9 +25,9 @@ def draw(data: Similarity) -> Figure:
             color=mark.colour,
             linestyle=mark.line,
             linewidth=1.6,
-            label=f"{style.shortened(one.label)}, mean {data.mean(one):.2f}",
+            label=f"{style.shortened(one.label)}, mean {one.mean:.2f}",
         )
-        panel.axvline(data.mean(one), color=mark.colour, linestyle=mark.line, linewidth=0.8)
+        panel.axvline(one.mean, color=mark.colour, linestyle=mark.line, linewidth=0.8)
     panel.set_xlabel("cosine similarity of two items")
     panel.set_ylabel("density")
     panel.set_ylim(bottom=0)
@@ -59,7 +38,7 @@ def draw(data: Similarity) -> Figure:
 
 
 def words(data: Similarity) -> Words:
-    said = [f"{one.label}, mean {data.mean(one):.2f}" for one in data.histograms]
+    said = [f"{one.label}, mean {one.mean:.2f}" for one in data.histograms]
     return Words(
         title=f"Similarity of items, {data.title}",
         caption="Distribution of the cosine similarity of pairs of items, each of area 1; upright lines are the means.",

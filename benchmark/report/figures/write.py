@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from benchmark.report.build import Stored
+from benchmark.report.cases import Similarity
 from benchmark.report.figures import (
     ablation,
     cost,
@@ -16,6 +17,7 @@ from benchmark.report.figures import (
     curves,
     overall,
     pretraining_length,
+    similarity,
     slices,
     sources,
 )
@@ -43,14 +45,17 @@ class Made:
     png: str
 
 
-def write_figures(parts: Sequence[Stored], board: Leaderboard, folder: Path) -> tuple[Made, ...]:
+def write_figures(
+    parts: Sequence[Stored], board: Leaderboard, alike: Sequence[Similarity | None], folder: Path
+) -> tuple[Made, ...]:
     """Draw what there is of a suite into ``folder/figures``, as SVG and PNG.
 
-    ``parts`` and the tables of ``board`` are of the same targets in the same order, as `stored` and `build` give them;
+    ``parts``, the tables of ``board`` and ``alike`` are of the same targets in the same order, as `stored`, `build` and
+    `similarity` give them;
     ``folder`` is that of the report. Figures whose data are not there are absent, and files of earlier ones stay.
     """
     made = []
-    for name, part, words, draw in _drawn(parts, board):
+    for name, part, words, draw in _drawn(parts, board, alike):
         place = f"{name}-{part.target}" if part else name
         if part and sum(other.target == part.target for other in parts) > 1:
             place = f"{place}-{part.track}"
@@ -69,14 +74,14 @@ def write_figures(parts: Sequence[Stored], board: Leaderboard, folder: Path) -> 
 
 
 def _drawn(
-    parts: Sequence[Stored], board: Leaderboard
+    parts: Sequence[Stored], board: Leaderboard, alike: Sequence[Similarity | None]
 ) -> Iterator[tuple[str, Stored | None, Words, Callable[[], Figure]]]:
     """Name, target, words and drawing of each figure, those of a target together."""
     ranking = critical_difference.take(board)
     if ranking is not None:
         yield "ranks", None, critical_difference.words(ranking), lambda: critical_difference.draw(ranking)
     shares = cost.shares_of(parts)
-    for part, table in zip(parts, board.tables, strict=True):
+    for part, table, near in zip(parts, board.tables, alike, strict=True):
         if (rows := overall.take(table)) is not None:
             yield "overall", part, overall.words(rows), lambda data=rows: overall.draw(data)
         for slicing in slices_of(part.context, part.target) if part.context else ():
@@ -89,6 +94,8 @@ def _drawn(
         if (lengths := pretraining_length.take(part)) is not None:
             words = pretraining_length.words(lengths)
             yield "pretraining-length", part, words, lambda data=lengths: pretraining_length.draw(data)
+        if near is not None:
+            yield "similarity", part, similarity.words(near), lambda data=near: similarity.draw(data)
         if (costs := cost.take(part, shares)) is not None:
             yield "cost", part, cost.words(costs), lambda data=costs: cost.draw(data)
         if (grown := curves.take(part)) is not None:
