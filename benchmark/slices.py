@@ -20,7 +20,8 @@ TRAIN_COUNT, COLD, HISTORY = "training count of the test item", "cold test item"
 """Names of the slicings."""
 
 _COUNT_EDGES = (0, 5, 10, 15, 20)
-_COUNT_EDGES_OF = dict.fromkeys(("online-retail", "online-retail-lineorder"), (0, 20, 40, 60, 80))
+_ONLINE_RETAIL_EDGES = (0, 20, 40, 60, 80)
+_COUNT_EDGES_OF = {"online-retail": _ONLINE_RETAIL_EDGES, "online-retail-lineorder": _ONLINE_RETAIL_EDGES}
 """The long tail of figure 4 of arXiv:2206.05941: a first group of [0, 5) is printed, the other edges are a choice.
 Hardly an item of Online Retail is as rare as that."""
 _HISTORY_EDGES = (0, 5, 10, 20, 50)

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.container import BarContainer, ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from results_tree import USERS, board_of, make_job, make_pretraining, planned, store_context, store_run
 
@@ -52,7 +53,7 @@ ROOT = Path(__file__).parents[1]
 # Ranks of six users; user u's test item was trained on u times, so the first five are the group [0, 5).
 FIRST, SECOND, WORSE = [0, 0, 0, 0, 10, 50], [0, 0, 0, 10, 10, 50], [0, 0, 20, 20, 20, 50]
 SCIENTIFIC = {"paper_name": "Scientific"}
-THEIRS: dict[str, Any] = {"font.size": 30, "axes.facecolor": "black", "svg.hashsalt": None, "savefig.dpi": 10}
+THEIRS: Any = {"font.size": 30, "axes.facecolor": "black", "svg.hashsalt": None, "savefig.dpi": 10}
 """Settings of a user that would change every figure."""
 HOSTILE = "A<b> & $x_1$ \\alpha\n" + "long " * 30
 
@@ -67,7 +68,7 @@ def store(results: Path, method: str, greater: list[int], *, role: str = "paper"
     """A run; what a job takes goes to the job, the rest to the record."""
     of_job = {"target", "seed", "setting", "sources", "encoder", "config", "pretraining"}
     job = make_job(method, **{name: value for name, value in others.items() if name in of_job})
-    about = {name: value for name, value in others.items() if name not in of_job}
+    about: dict[str, Any] = {name: value for name, value in others.items() if name not in of_job}
     if job.pretraining:
         about = {"pretraining": make_pretraining(60.0, str(job.pretraining))} | about
     store_run(results, job, greater, role=role, **about)
@@ -86,8 +87,18 @@ def points(panel: Axes) -> dict[str, tuple[list[float], list[float]]]:
         if isinstance(container, ErrorbarContainer):
             line = container.lines[0]
             assert line is not None
-            found[str(container.get_label())] = ([*map(float, line.get_xdata())], [*map(float, line.get_ydata())])
+            found[str(container.get_label())] = (xs(line), ys(line))
     return found
+
+
+def xs(line: Line2D | None) -> list[float]:
+    assert line is not None
+    return np.asarray(line.get_xdata(), float).tolist()
+
+
+def ys(line: Line2D | None) -> list[float]:
+    assert line is not None
+    return np.asarray(line.get_ydata(), float).tolist()
 
 
 def texts(figure: Figure) -> list[Text]:
@@ -134,12 +145,11 @@ class TestOverall:
             for ranks, (line, _, (bar,)) in zip((FIRST, WORSE), drawn, strict=True):
                 users = per_user(metric, ranks, np.zeros(USERS, int))
                 expected = paired_t(users, np.zeros(USERS))
-                assert line is not None
-                assert float(line.get_xdata()[0]) == pytest.approx(users.mean())
+                assert xs(line)[0] == pytest.approx(users.mean())
                 low, high = (float(x) for x, _ in bar.get_segments()[0])
                 assert (low, high) == pytest.approx((expected.low, expected.high))
-        printed = [line for line in figure.axes[0].lines if line.get_marker() == "|" and len(line.get_xdata()) == 1]
-        assert 0.0553 in [float(line.get_xdata()[0]) for line in printed]
+        printed = [line for line in figure.axes[0].lines if line.get_marker() == "|" and len(xs(line)) == 1]
+        assert 0.0553 in [xs(line)[0] for line in printed]
         assert figure.axes[0].yaxis_inverted()
         assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["SASRec", "Popularity"]
         assert "0.6667" in {text.get_text() for text in texts(figure)}
@@ -168,7 +178,7 @@ class TestSlices:
         assert points(value)["SASRec"][1] == pytest.approx([0.8])
         assert points(value)["Other"][1] == pytest.approx([0.4])
         hollow = [line for line in value.lines if line.get_markerfacecolor() == "white"]
-        assert [list(line.get_ydata()) for line in hollow] == [[0.0], [0.0]]
+        assert [ys(line) for line in hollow] == [[0.0], [0.0]]
         assert [text.get_text() for text in value.get_xticklabels()][:2] == ["[0, 5)", "[5, 10)"]
         assert "Other: [0, 5) -50%" in slices.words(data).alt
 
@@ -210,10 +220,10 @@ class TestCost:
         assert {entry.label: entry.seconds for entry in data.entries} == {"Cheap": 4.0, "Good": 64.0, "Beaten": 64.0}
         assert [entry.label for entry in data.front] == ["Cheap", "Good"]
         panel = cost.draw(data).axes[0]
-        drawn = {(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in panel.lines}
+        drawn = {(xs(line)[0], ys(line)[0]) for line in panel.lines}
         assert drawn == {(4.0, 2 / 6), (64.0, 4 / 6), (64.0, 2 / 6)}
-        steps = next(line for line in panel.lines if len(line.get_xdata()) > 1)
-        assert list(steps.get_xdata())[:3] == [4.0, 64.0, 64.0]
+        steps = next(line for line in panel.lines if len(xs(line)) > 1)
+        assert xs(steps)[:3] == [4.0, 64.0, 64.0]
         assert panel.get_xscale() == "log"
         assert "Cheap (0.3333 for 4 s) and Good (0.6667 for 64 s)" in cost.words(data).alt
 
@@ -288,7 +298,7 @@ class TestCurves:
         assert row.mean == ((1, 2), pytest.approx((0.2, 0.35)))
         assert row.best == ((2, 0.3), (2, 0.4))
         (panel,) = curves.draw(data).axes
-        drawn = [[float(y) for y in line.get_ydata()] for line in panel.lines]
+        drawn = [ys(line) for line in panel.lines]
         assert drawn == [[0.1, 0.3, 0.2], [0.3, 0.4], pytest.approx([0.2, 0.35]), [0.3, 0.4]]
         assert "SASRec 0.3500 at epoch 2" in curves.words(data).alt
 
@@ -328,6 +338,8 @@ class TestPretrainingLength:
         assert (at_five.low, at_five.high) == pytest.approx(
             (at_five.value + apart.low - apart.difference, at_five.value + apart.high - apart.difference)
         )
+        assert at_five.low is not None
+        assert at_five.high is not None
         assert (at_five.low <= 3 / 6 <= at_five.high) == (apart.p >= 0.05)
         panels = pretraining_length.draw(data).axes
         assert [panel.get_title() for panel in panels] == [
@@ -336,7 +348,7 @@ class TestPretrainingLength:
         assert points(panels[0])["UniSRec_t"][1] == pytest.approx([2 / 6, 4 / 6])
         assert points(panels[2])["UniSRec_t-zeroshot"][1] == pytest.approx([2 / 6, 3 / 6])
         level = next(line for line in panels[0].lines if line.get_label() == "UniSRec_t-scratch")
-        assert list(level.get_ydata()) == pytest.approx([0.5, 0.5])
+        assert ys(level) == pytest.approx([0.5, 0.5])
 
     def test_one_length_is_no_figure(self, results: Path) -> None:
         store(results, "UniSRec_t", FIRST, pretraining=pretraining(20))
@@ -393,7 +405,7 @@ class TestSources:
         # a has the very ranks of none, so their difference is 0 and so is its interval
         assert (found["a"].low, found["a"].high) == pytest.approx((3 / 6, 3 / 6))
         panel = sources.draw(data).axes[0]
-        drawn = [float(one.lines[0].get_xdata()[0]) for one in panel.containers if isinstance(one, ErrorbarContainer)]
+        drawn = [xs(one.lines[0])[0] for one in panel.containers if isinstance(one, ErrorbarContainer)]
         assert drawn == pytest.approx([one.value for one in method.values[0]])
 
     def test_the_same_sources_are_no_figure(self, results: Path) -> None:
@@ -431,9 +443,9 @@ class TestCriticalDifference:
         panel = critical_difference.draw(self.RANKING).axes[0]
         bars = [line for line in panel.lines if line.get_linewidth() == 3.5]
         reach = 0.006 * 3
-        spans = [tuple(map(float, line.get_xdata())) for line in bars]
+        spans = [tuple(xs(line)) for line in bars]
         assert spans == [pytest.approx((1 - reach, 1.8 + reach)), pytest.approx((1.8 - reach, 2.7 + reach))]
-        assert len({float(line.get_ydata()[0]) for line in bars}) == 2
+        assert len({ys(line)[0] for line in bars}) == 2
         shown = {text.get_text() for text in panel.texts}
         assert {"A  1.00", "4.00  D", "critical difference 1.00"} <= shown
         assert "Not told apart: A and B; B and C." in critical_difference.words(self.RANKING).alt
@@ -472,7 +484,7 @@ def test_few_shot_lines_carry_their_values() -> None:
     panel = few_shot.draw(few()).axes[0]
     assert points(panel)["A"] == (pytest.approx([0.01, 0.1, 1.0]), pytest.approx([0.1, 0.2, 0.3]))
     assert [text.get_text() for text in panel.get_xticklabels()] == ["1 %", "10 %", "100 %"]
-    assert any(set(line.get_ydata()) == {0.15} for line in panel.lines)
+    assert any(set(ys(line)) == {0.15} for line in panel.lines)
     assert "0.2000 at 0.1" in few_shot.words(few()).alt
 
 
@@ -482,7 +494,7 @@ def test_similarities_are_densities_with_their_means() -> None:
     before, after = ([float(y) for y in patch.get_data().values] for patch in panel.patches)  # type: ignore[attr-defined]
     assert before == pytest.approx([0, 0.5, 1.5])
     assert after == pytest.approx([0.5, 0.5, 0.5])
-    assert [float(line.get_xdata()[0]) for line in panel.lines] == [0.62, 0.01]
+    assert [xs(line)[0] for line in panel.lines] == [0.62, 0.01]
     assert "before, mean 0.62" in similarity.words(data).alt
 
 
@@ -511,7 +523,7 @@ class TestLooks:
     def test_text_is_large_enough_and_nothing_leaves_the_figure(self, rich: Path) -> None:
         for figure in drawings(stored("small", rich), rich):
             assert figure.get_figwidth() == style.WIDTH
-            assert min(text.get_fontsize() for text in texts(figure)) >= style.SMALL
+            assert min(float(text.get_fontsize()) for text in texts(figure)) >= style.SMALL
             with style.applied():
                 figure.canvas.draw()
                 drawn = figure.get_tightbbox(figure.canvas.get_renderer())  # type: ignore[attr-defined]

@@ -114,7 +114,7 @@ def draw(data: Sliced) -> Figure:
 
 def _points(
     panel: Axes,
-    places: NDArray[np.float64],
+    places: NDArray[np.floating],
     found: Sequence[tuple[float | None, Interval | None]],
     mark: style.Mark,
     label: str,
