@@ -162,11 +162,15 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 class _Checkpoint:
     """What an interrupted training goes on from: the file, when it was last written and what went before it."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, model: nn.Module, log: Callable[[str], None]) -> None:
         self.path = path
         self.last_write = time.monotonic()
         self.started, self.core_started = time.perf_counter(), time.process_time()
         self.tensors, self.about = (load_tensors(path) if path else None) or ({}, {})
+        shapes = {name: value.shape for name, value in self.part("model").items()}
+        if shapes and shapes != {name: value.shape for name, value in model.state_dict().items()}:
+            log("the checkpoint is of another version of the model: not used")
+            self.tensors, self.about = {}, {}
         self.earlier = Spent(**self.about["spent"]) if self.about else Spent()
 
     def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -249,7 +253,7 @@ def train(
     device = device or torch.device("cpu")
     precision = resolve_precision(training.precision, device)
     model.to(device)
-    state = _Checkpoint(checkpoint)
+    state = _Checkpoint(checkpoint, model, log)
     _run_phases(model, tuple(model.phases()), split, seed, precision, device, state, log)
     optimizer = adam(model, training.learning_rate, training.weight_decay)
     windows = model.windows(split.train)

@@ -320,6 +320,20 @@ def test_a_damaged_checkpoint_costs_time_and_nothing_else(
     assert same(found, expected)
 
 
+def test_a_checkpoint_of_another_model_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a change of the method's code."""
+    expected, curve = run("SASRec")
+    monkeypatch.setattr(train_module, "CHECKPOINT_SECONDS", 0.0)
+    checkpoint = tmp_path / "run.safetensors"
+    with pytest.raises(Interrupted):
+        run("UniSRec_t", checkpoint=checkpoint, log=interrupt_after(4))
+    lines: list[str] = []
+    found, again = run("SASRec", checkpoint=checkpoint, log=lines.append)
+    assert lines[0] == "the checkpoint is of another version of the model: not used"
+    assert told(again) == told(curve)
+    assert same(found, expected)
+
+
 def test_tensors_and_notes_survive_a_file(tmp_path: Path) -> None:
     shared = torch.arange(6.0)
     tensors = {
