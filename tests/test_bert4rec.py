@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from questions import everything
 from torch import Tensor
 
-from baselines.bert4rec import BERT4Rec, BERT4RecConfig, HidesItems, hide
+from baselines.bert4rec import BERT4Rec, BERT4RecConfig, HidesItems, from_the_end, hide
 from baselines.bert4rec_recbole1 import RecBole1BERT4Rec
 from baselines.bert4rec_recbole1 import draw_hidden as draw_as_recbole1
-from benchmark.batches import Batch, history_batches, whole_windows
+from benchmark.batches import PADDING, Batch, history_batches, whole_windows
 from benchmark.domain import Sequences
 from benchmark.errors import InputError
 from benchmark.layers import Sizes
@@ -97,6 +97,14 @@ def test_neighbours_in_a_row_are_not_seen() -> None:
     assert torch.equal(users(model, other_item(asked, *second)), users(model, asked))
 
 
+def test_what_came_last_stands_at_the_same_place_in_every_history() -> None:
+    batch = from_the_end(everything(distinct_items(3, 6), whole_windows(distinct_items(3, 6))))
+    segment, position = batch.segments_BL.flatten(), batch.positions_BL.flatten()
+    assert position[segment == 0].tolist() == [2, 1, 0]
+    assert position[segment == 1].tolist() == [5, 4, 3, 2, 1, 0]
+    assert not position[segment == PADDING].any()
+
+
 @given(
     lengths=st.lists(st.integers(1, 60), min_size=1, max_size=4),
     hidden_share=st.sampled_from([0.0, 0.2, 1.0]),
@@ -162,9 +170,8 @@ def test_the_loss_is_the_cross_entropy_at_the_hidden_places() -> None:
         inputs_LD = model.item_table.weight[torch.from_numpy(row[:length]).long()].clone()
         inputs_LD[hidden] = model.mask_D
         places = torch.arange(length)
-        alone = Batch(
-            *(places[None] * factor for factor in (0, 1, 0)), at_T=places, targets_T=places, sequences_T=places
-        )
+        from_end = places.flip(0)[None]
+        alone = replace(batch, segments_BL=0 * from_end, positions_BL=from_end, at_T=places)
         states_LD = model.encoder(inputs_LD[None], alone, causal=False)
         outputs_LD = model.output_norm(F.gelu(model.project(states_LD)))
         logits_LN = outputs_LD @ model.item_table.weight.T + model.bias_N

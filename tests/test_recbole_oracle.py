@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from recbole_parts import copy_blocks, copy_input, copy_weights, needs_recbole
 
 from baselines.bert4rec import BERT4Rec, BERT4RecConfig, HidesItems
@@ -112,10 +113,13 @@ def recboles(module: str, name: str, sizes: Sizes, n_items: int) -> Any:
 N_ITEMS, SIZES = 120, Sizes(width=64)
 
 
-def histories() -> Sequences:
+def _histories() -> Sequences:
     rng = np.random.default_rng(2)
     lengths = (1, 2, 5, 17, 49, 50, 50, 3, 30)
     return Sequences.of([rng.integers(0, N_ITEMS, length).astype(np.int32) for length in lengths])
+
+
+HISTORIES = _histories()
 
 
 def away_from_start(model: Model) -> None:
@@ -123,23 +127,25 @@ def away_from_start(model: Model) -> None:
         parameter.add_(torch.randn_like(parameter) * 0.1)
 
 
-def assert_same_scores(ours: Model, theirs: Any, asked: Sequences | None = None) -> None:
+def assert_same_scores(
+    ours: Model, theirs: Any, asked: Sequences | None = None, histories: Sequences = HISTORIES
+) -> None:
     """Of every item after every history; ``asked``: what RecBole is given instead of the same histories."""
-    given = histories() if asked is None else asked
+    given = histories if asked is None else asked
     padded = torch.zeros(len(given), 50, dtype=torch.long)
     for row, history in enumerate(given):
         padded[row, : len(history)] = torch.from_numpy(history).long() + 1
     batch = {"item_id_list": padded, "item_length": torch.from_numpy(given.lengths)}
     expected = theirs.full_sort_predict(batch)[:, 1:]
     assert float(expected.std()) > 0.5
-    torch.testing.assert_close(scores(ours, histories()), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(scores(ours, histories), expected, atol=1e-4, rtol=1e-4)
 
 
 @needs_recbole
 @torch.no_grad()
 def test_sasrec_scores_as_recboles_with_the_same_weights() -> None:
     torch.manual_seed(0)
-    ours = SASRec(SIZES, Material(n_items=N_ITEMS, train=histories())).eval()
+    ours = SASRec(SIZES, Material(n_items=N_ITEMS, train=HISTORIES)).eval()
     away_from_start(ours)
     theirs = recboles("sasrec", "SASRec", SIZES, N_ITEMS).eval()
     copy_weights(ours, theirs)
@@ -153,7 +159,7 @@ def test_fdsa_scores_as_recboles_with_the_same_weights() -> None:
     makes of the item's text. Its attention over features has one to look at, so its own weights do not matter."""
     torch.manual_seed(0)
     text = np.random.default_rng(3).normal(size=(N_ITEMS, 40)).astype(np.float32)
-    ours = FDSA(SIZES, Material(n_items=N_ITEMS, train=histories(), text=text)).eval()
+    ours = FDSA(SIZES, Material(n_items=N_ITEMS, train=HISTORIES, text=text)).eval()
     away_from_start(ours)
     theirs = recboles("fdsa", "FDSA", SIZES, N_ITEMS).eval()
     copy_input(ours.item_table.weight, ours.id_encoder, theirs)
@@ -169,7 +175,7 @@ def test_fdsa_scores_as_recboles_with_the_same_weights() -> None:
 def bert4rec_pair(*, output_layer: bool) -> tuple[HidesItems, Any]:
     """Ours and RecBole's with the same weights; without an output layer in both, which RecBole's had not in 1.0."""
     torch.manual_seed(0)
-    material = Material(n_items=N_ITEMS, train=histories())
+    material = Material(n_items=N_ITEMS, train=HISTORIES)
     ours = BERT4Rec(BERT4RecConfig(width=SIZES.width), material) if output_layer else RecBole1BERT4Rec(SIZES, material)
     away_from_start(ours)
     theirs = recboles("bert4rec", "BERT4Rec", SIZES, N_ITEMS)
@@ -185,14 +191,28 @@ def bert4rec_pair(*, output_layer: bool) -> tuple[HidesItems, Any]:
     return ours.eval(), theirs.eval()
 
 
+def with_one_before(history: NDArray[np.int32]) -> NDArray[np.int32]:
+    """RecBole makes room for the mask by leaving out the oldest item, of a short history too: here is one to leave
+    out."""
+    return np.append(np.int32(7), history)[-50:]
+
+
 @needs_recbole
-@pytest.mark.parametrize("output_layer", [True, False], ids=["with the output layer", "without, as in RecBole 1.0"])
 @torch.no_grad()
-def test_bert4rec_scores_as_recboles_with_the_same_weights(output_layer: bool) -> None:
-    ours, theirs = bert4rec_pair(output_layer=output_layer)
-    # RecBole makes room for the mask by leaving out the oldest item, of a short history too: it gets one to leave out
-    with_one_before = [np.append(np.int32(7), history)[-50:] for history in histories()]
-    assert_same_scores(ours, theirs, Sequences.of(with_one_before))
+def test_bert4rec_scores_as_recboles_with_the_same_weights() -> None:
+    """Ours counts positions from the end and RecBole's from the front: for each length its table is turned round."""
+    ours, theirs = bert4rec_pair(output_layer=True)
+    for history in HISTORIES:
+        tokens = min(len(history), 49) + 1  # with the mask
+        theirs.position_embedding.weight[:tokens] = ours.encoder.positions.weight[:tokens].flip(0)
+        assert_same_scores(ours, theirs, Sequences.of([with_one_before(history)]), Sequences.of([history]))
+
+
+@needs_recbole
+@torch.no_grad()
+def test_the_replica_of_bert4rec_scores_as_recboles_with_the_same_weights() -> None:
+    ours, theirs = bert4rec_pair(output_layer=False)
+    assert_same_scores(ours, theirs, Sequences.of([with_one_before(history) for history in HISTORIES]))
 
 
 IMPORTED = """
