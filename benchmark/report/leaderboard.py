@@ -16,6 +16,7 @@ from benchmark.report import cases, wording
 from benchmark.report.build import build, stored
 from benchmark.report.export import render_csv, render_json
 from benchmark.report.figures.write import write_figures
+from benchmark.report.groups import render_slices
 from benchmark.report.latex import render_tables
 from benchmark.report.markdown import render_markdown
 from benchmark.report.page import render_page
@@ -49,6 +50,7 @@ def write_report(suite: str, results: Path, out: Path) -> Report:
         "leaderboard.json": render_json(board),
         "leaderboard.csv": render_csv(board),
         **render_tables(board),
+        "tables/slices.csv": render_slices(suite, parts),
         "index.html": render_page(board, figures, folder),
         "README.md": render_markdown(board, figures, studies),
     }

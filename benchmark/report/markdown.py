@@ -9,6 +9,7 @@ from tabulate import tabulate
 from benchmark.metrics import METRICS, PRIMARY
 from benchmark.report import wording
 from benchmark.report.escape import plain
+from benchmark.report.figures import critical_difference
 from benchmark.report.figures.write import Made
 from benchmark.report.printed import SOURCE
 from benchmark.report.tables import LEVEL, REFERENCE, Leaderboard, Table
@@ -28,7 +29,9 @@ def render_markdown(board: Leaderboard, figures: Sequence[Made] = (), studies: S
                 *(f"Machine: {plain(machine)}" for machine in board.machines),
                 *(f"Software: {plain(versions)}" for versions in board.versions),
                 f"Made from stored results alone by `transrec report {board.suite}`; the same as a page to sort and "
-                "filter: `index.html`; for programs: `leaderboard.json`, `leaderboard.csv`; for LaTeX: `tables/`",
+                "filter: `index.html`; for programs: `leaderboard.json`, `leaderboard.csv`; for LaTeX, and by groups "
+                "of users: `tables/`",
+                *([f"No ranking across targets: {reason}"] if (reason := critical_difference.absent(board)) else []),
             ]
         ),
         *(_figure(figure) for figure in figures if figure.target is None),

@@ -41,21 +41,32 @@ class Ranking:
 
 
 def take(board: Leaderboard) -> Ranking | None:
-    """Rows that have a result on every target with one, replicas left out; None for too few targets or rows."""
-    tables = [table for table in board.tables if table.rows]
-    scores = [{row.label: row.cells[PRIMARY].mean for row in table.rows if row.role != "replica"} for table in tables]
-    labels = [label for label in (scores[0] if scores else {}) if all(label in score for score in scores)]
-    if no_ranking(len(labels), len(tables)) is not None:
+    """Rows that have a result on every target with one, replicas left out; None where `absent` says why."""
+    scores, labels = _compared(board)
+    if absent(board) is not None:
         return None
     ranks = mean_ranks([[score[label] for label in labels] for score in scores])
     ordered = sorted(zip(ranks.tolist(), labels, strict=True), key=lambda pair: pair[0])
     return Ranking(
         labels=tuple(label for _, label in ordered),
         ranks=tuple(rank for rank, _ in ordered),
-        difference=critical_difference(len(labels), len(tables)),
-        targets=len(tables),
+        difference=critical_difference(len(labels), len(scores)),
+        targets=len(scores),
         metric=PRIMARY,
     )
+
+
+def absent(board: Leaderboard) -> str | None:
+    """Why there are no mean ranks across the targets of a leaderboard; None where there are."""
+    scores, labels = _compared(board)
+    return no_ranking(len(labels), len(scores))
+
+
+def _compared(board: Leaderboard) -> tuple[list[dict[str, float]], list[str]]:
+    """By target the primary metric of its rows, replicas left out, and the rows that all targets have."""
+    tables = [table for table in board.tables if table.rows]
+    scores = [{row.label: row.cells[PRIMARY].mean for row in table.rows if row.role != "replica"} for table in tables]
+    return scores, [label for label in (scores[0] if scores else {}) if all(label in score for score in scores)]
 
 
 @style.styled
