@@ -29,8 +29,7 @@ from benchmark.layers import Sizes, initialise
 from benchmark.method import Budget, Material, Method, Phase, Trainable, check_ranges
 
 BATCH_TARGETS = 512
-"""Items asked for a step of pre-training. Fewer than in fine-tuning: what counts is steps, because attributes are told
-by how frequent they are, and no better, for the first 900 or so."""
+"""Items asked for a step of pre-training: fewer than in fine-tuning, for more steps an epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +186,8 @@ METHODS = (
         needs=frozenset({"taxonomy"}),
         note="35 epochs of pre-training on whole sequences; budget 'literature' has 100. Pre-training reads sequences "
         "left-aligned as fine-tuning does. Our choices: attributes of an item from its own vector, as in the paper's "
-        "equation, losses summed and critics with a bias as in the authors' code, batches of 512 items",
+        "equation, losses summed and critics with a bias as in the authors' code, attributes that start as likely as "
+        "they are frequent, batches of 512 items",
         budgets={"literature": Budget(config={"pretraining_epochs": 100})},
     ),
 )
