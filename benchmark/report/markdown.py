@@ -214,7 +214,7 @@ def _shared(kind: str, said: Iterable[tuple[str, str]], rows: int) -> Iterable[s
         yield f"{kind}{of}: {plain(text)}"
 
 
-def _grid(headers: list[str], lines: list[list[object]]) -> str:
+def _grid(headers: list[str], lines: Sequence[Sequence[object]]) -> str:
     align = ["left" if header in ("method", "kind") else "right" for header in headers]
     return tabulate(lines, headers, tablefmt="github", disable_numparse=True, colalign=align)
 
