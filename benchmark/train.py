@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from benchmark import parallel
+from benchmark import machine, parallel
 from benchmark.batches import Batch, training_batches
 from benchmark.jobs import derive_seed
 from benchmark.method import Model, Phase, ScoringModel, Trainable, check_ranges
@@ -113,6 +113,7 @@ def run_epoch(
         parallel.sum_gradients(model)
         optimizer.step()
         losses.append(loss.detach())
+    machine.give_back_memory()
     mean = float(parallel.total(torch.stack(losses).mean()))
     if not np.isfinite(mean):
         raise ArithmeticError(f"the training loss is {mean}: the model has diverged (try a smaller learning rate)")
