@@ -44,7 +44,7 @@ class S3RecConfig(Sizes):
     """Of segment prediction: a hidden stretch of a history from the rest of it."""
     mask_share: float = 0.2
     """Share of items that are hidden, one by one, for the second and third task."""
-    pretraining_epochs: int = 35
+    pretraining_epochs: int = 10
     pretraining_rate: float = 1e-3
     """Adam's learning rate in pre-training."""
 
@@ -184,7 +184,7 @@ METHODS = (
         config=S3RecConfig,
         build=S3Rec,
         needs=frozenset({"taxonomy"}),
-        note="35 epochs of pre-training on whole sequences; budget 'literature' has 100. Pre-training reads sequences "
+        note="10 epochs of pre-training on whole sequences; budget 'literature' has 100. Pre-training reads sequences "
         "left-aligned as fine-tuning does. Our choices: attributes of an item from its own vector, as in the paper's "
         "equation, losses summed and critics with a bias as in the authors' code, attributes that start as likely as "
         "they are frequent, batches of 512 items",
