@@ -70,7 +70,9 @@ def test_a_control_that_is_not_beaten_costs_the_second_mark(results: Path) -> No
     store(results, "SASRec", missing(0.4))
     store(results, "Markov", missing(0.1), "control")
     assert wording.star(row(results, "UniSRec_t")) == "*"
-    assert "above 0 of 1 controls, not clearly above Markov (+0.0000, p 1)" in wording.claims(table(results))[0]
+    assert (
+        "above 0 of 1 controls, not clearly above or below Markov (+0.0000, p 1)" in wording.claims(table(results))[0]
+    )
 
 
 def test_without_a_control_there_is_no_second_mark(results: Path) -> None:
@@ -83,6 +85,7 @@ def test_a_significantly_worse_row_is_not_marked(results: Path) -> None:
     store(results, "UniSRec_t", missing(0.5))
     store(results, "SASRec", FIRST)
     assert wording.star(row(results, "UniSRec_t")) == ""
+    assert "above 0 of 1 paper baselines, below SASRec (-0.5000, p < 0.0001)" in wording.claims(table(results))[0]
 
 
 def test_p_is_adjusted_for_the_number_of_baselines(results: Path) -> None:

@@ -104,14 +104,23 @@ def _claim(claim: Claim) -> str:
 
 
 def _beside(kind: str, family: tuple[Against, ...]) -> str:
-    """Of a family of rivals, which are beaten and which are not."""
-    not_beaten = [against for against in family if not (against.paired.difference > 0 and against.p_holm < LEVEL)]
-    if not not_beaten:
+    """Of a family of rivals, which are beaten, which beat and which do neither."""
+    beaten = [against for against in family if against.paired.difference > 0 and against.p_holm < LEVEL]
+    beating = [against for against in family if against.paired.difference < 0 and against.p_holm < LEVEL]
+    if len(beaten) == len(family):
         return f"above {'the one ' + kind if len(family) == 1 else f'all {len(family)} {kind}s'}"
-    shown = ", ".join(
-        f"{against.rival} ({against.paired.difference:+.4f}, p {p_value(against.p_holm)})" for against in not_beaten
+    said = f"above {len(beaten)} of {len(family)} {kind}s"
+    if beating:
+        said += f", below {_listed(beating)}"
+    if rest := [against for against in family if against not in beaten and against not in beating]:
+        said += f", not clearly above or below {_listed(rest)}"
+    return said
+
+
+def _listed(family: list[Against]) -> str:
+    return ", ".join(
+        f"{against.rival} ({against.paired.difference:+.4f}, p {p_value(against.p_holm)})" for against in family
     )
-    return f"above {len(family) - len(not_beaten)} of {len(family)} {kind}s, not clearly above {shown}"
 
 
 def p_value(p: float) -> str:
