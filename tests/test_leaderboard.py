@@ -234,6 +234,18 @@ class TestRows:
         assert "Popularity" not in beside
         assert "few-shot" not in beside
 
+    def test_targets_stand_side_by_side(self, results: Path) -> None:
+        for method, target, greater in (("SASRec", "toy", FIRST), ("SASRec", "b", WORSE), ("Markov", "b", FIRST)):
+            store_run(results, make_job(method, target), greater)
+        overall = report(results).split("## Overall: NDCG@10")[1].split("\n## ")[0]
+        assert overall.index(" b ") < overall.index(" toy ")
+        assert line(overall, "SASRec")[1:] == ["paper", "<ins>0.3333</ins>", "0.6667"]
+        assert line(overall, "Markov")[1:] == ["paper", "**0.6667**", "-"]
+
+    def test_one_target_has_no_overall_table(self, results: Path) -> None:
+        store_run(results, make_job(), FIRST)
+        assert "## Overall" not in report(results)
+
     def test_a_replica_stands_beside_the_printed_row_that_it_explains(self, results: Path) -> None:
         store_run(results, make_job(), FIRST, target=SCIENTIFIC)
         store_run(results, make_job("FDSA-released"), WORSE, target=SCIENTIFIC, role="replica")

@@ -34,6 +34,7 @@ def render_markdown(board: Leaderboard, figures: Sequence[Made] = (), studies: S
                 *([f"No ranking across targets: {reason}"] if (reason := critical_difference.absent(board)) else []),
             ]
         ),
+        *_overall(board),
         *(_figure(figure) for figure in figures if figure.target is None),
         *(
             part
@@ -62,6 +63,32 @@ def _legend(board: Leaderboard) -> str:
             "siblings of a row are not among its rivals."
         )
     return " ".join(sentences)
+
+
+def _overall(board: Leaderboard) -> list[str]:
+    """The primary metric of every row on every target, side by side; nothing for one target alone."""
+    tables = [table for table in board.tables if table.rows]
+    if len(tables) < 2:
+        return []
+    columns = []
+    for table in tables:
+        marks = wording.marks(table.rows, PRIMARY)
+        columns.append(
+            {
+                row.label: _STYLES[mark].format(wording.mean(row.cells[PRIMARY])) + plain(wording.star(row))
+                for row, mark in zip(table.rows, marks, strict=True)
+            }
+        )
+    rows = {row.label: row for table in tables for row in table.rows}
+    lines = [
+        [plain(label), wording.KINDS[row.role], *(column.get(label, wording.NOTHING) for column in columns)]
+        for label, row in rows.items()
+    ]
+    names = [
+        f"{table.target} ({table.track})" if len({other.track for other in tables}) > 1 else table.target
+        for table in tables
+    ]
+    return [f"## Overall: {PRIMARY}", _grid(["method", "kind", *map(plain, names)], lines)]
 
 
 def _of(table: Table, figures: Sequence[Made]) -> list[Made]:
