@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 
 from benchmark import pretrain
 from benchmark.domain import Domain
@@ -105,10 +104,10 @@ def test_the_same_across_domains_of_one_platform_over_all_seeds(tmp_path: Path) 
 def test_over_many_worlds_the_gain_is_found_and_none_is_where_there_is_none(tmp_path: Path) -> None:
     """Power over generated worlds of at least 0.95, and hardly a false gain; about 20 s of one core a world.
 
-    The null is one-sided, no gain: a model frozen after learning noise may well lose. A false gain in 1 of 20 worlds is
-    nominal, and up to 7 of 40 what a test of that level gives in 99.9 % of all cases.
+    The null is one-sided, no gain: a model frozen after learning noise loses, by 0.03 NDCG@10 in the median of the
+    worlds, so that a false gain in 1 of 20 is more than chance would give. When this was written there was none in 40.
     """
     found = [gains("demo-shop", [1.0, 0.0], tmp_path / str(world), seeds=1, world=world) for world in WORLDS]
     gained = {transfer: sum(each[transfer].low > 0 for each in found) for transfer in (1.0, 0.0)}
     assert gained[1.0] >= 0.95 * len(WORLDS), gained
-    assert gained[0.0] <= stats.binom.ppf(0.999, len(WORLDS), 0.05), gained
+    assert gained[0.0] <= 0.05 * len(WORLDS), gained
