@@ -60,11 +60,11 @@ def _how_to_install() -> str:
     )
 
 
-class _Loader(yaml.SafeLoader):
+class _SafeLoader(yaml.SafeLoader):
     """YAML in which 1e-4 is a number, as RecBole reads it."""
 
 
-_Loader.add_implicit_resolver(
+_SafeLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(?:\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
 
@@ -72,7 +72,7 @@ _Loader.add_implicit_resolver(
 def _properties(name: str) -> dict[str, Any]:
     """What one of RecBole's own files of settings says."""
     folder = Path(str(load("recbole").__file__)).parent / "properties"
-    return yaml.load((folder / f"{name}.yaml").read_text(encoding="utf-8"), _Loader) or {}
+    return yaml.load((folder / f"{name}.yaml").read_text(encoding="utf-8"), _SafeLoader) or {}
 
 
 def defaults(model: str) -> dict[str, Any]:

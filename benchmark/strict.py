@@ -25,7 +25,7 @@ FolderName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$"), After
 """A name that becomes the name of a folder."""
 
 
-class _Loader(yaml.SafeLoader):
+class _SafeLoader(yaml.SafeLoader):
     """YAML in which a key that is written twice and a value that is none (2020-99-99) are errors with a place."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
@@ -48,7 +48,7 @@ class _Loader(yaml.SafeLoader):
 def load_yaml(path: Path) -> Any:
     """The content of a YAML file; raises InputError (file:line) where it is none, or a key occurs twice."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        return yaml.load(path.read_text(encoding="utf-8"), _SafeLoader)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:

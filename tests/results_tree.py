@@ -24,7 +24,8 @@ from benchmark.record import (
     Tuning,
     Versions,
 )
-from benchmark.report.build import build, stored
+from benchmark.report.build import build
+from benchmark.report.stored import stored
 from benchmark.report.tables import Leaderboard
 from benchmark.store import Context, Ranks, write_context, write_run
 

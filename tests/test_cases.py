@@ -24,8 +24,8 @@ from benchmark.diagnostics import (
 from benchmark.errors import InputError
 from benchmark.jobs import Job
 from benchmark.record import Role
-from benchmark.report.build import Stored, stored
 from benchmark.report.cases import MOST, Diagnosed, case_study, diagnosed, nearest_sources, similarity
+from benchmark.report.stored import Stored, stored
 from benchmark.store import write_run
 
 GREATER = [0, 1, 5, 9, 12, 30]
@@ -71,7 +71,7 @@ def pretrained(seed: int = 0, method: str = "UniSRec_t") -> Job:
 def read(results: Path) -> tuple[Stored, tuple[Diagnosed, ...]]:
     store_context(results)
     (part,) = stored("small", results)
-    return part, diagnosed(part, results)
+    return part, diagnosed(part)
 
 
 def test_distributions_before_and_after_are_pooled_over_seeds(tmp_path: Path) -> None:

@@ -24,7 +24,6 @@ from benchmark.jobs import Job, Pretraining
 from benchmark.metrics import per_user
 from benchmark.multiple import critical_difference as nemenyi
 from benchmark.record import Epoch
-from benchmark.report.build import Stored, stored
 from benchmark.report.cases import Distribution, Similarity
 from benchmark.report.figures import (
     ablation,
@@ -44,6 +43,7 @@ from benchmark.report.figures import (
 from benchmark.report.figures.saving import Words, save
 from benchmark.report.figures.values import Estimate, lines_of, short
 from benchmark.report.figures.write import write_figures
+from benchmark.report.stored import Stored, stored
 from benchmark.significance import paired_t
 from benchmark.slices import TRAIN_COUNT, slices_of
 from benchmark.store import write_plan

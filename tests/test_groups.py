@@ -11,8 +11,8 @@ import pytest
 from results_tree import make_job, store_run
 
 from benchmark.jobs import digest
-from benchmark.report.build import stored
 from benchmark.report.groups import render_slices
+from benchmark.report.stored import stored
 from benchmark.slices import COLD, TRAIN_COUNT, by_group, slices_of
 from benchmark.store import Context, write_context
 

@@ -34,10 +34,10 @@ from benchmark.jobs import Pretraining, digest
 from benchmark.metrics import METRICS, per_user
 from benchmark.record import OverlapInfo, SourceInfo
 from benchmark.report import printed
-from benchmark.report.build import stored
 from benchmark.report.export import render_csv, render_json
 from benchmark.report.leaderboard import render_terminal, write_report
 from benchmark.report.markdown import render_markdown
+from benchmark.report.stored import stored
 from benchmark.report.tables import Row, Table
 from benchmark.significance import paired_t
 from benchmark.store import list_runs, write_failure, write_plan, write_run

@@ -1,97 +1,25 @@
-"""From stored runs to a leaderboard: nothing is trained, and nothing but results is read."""
+"""From what is stored to a leaderboard: nothing is trained, and nothing but results is read."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from statistics import fmean, stdev
-from typing import Any, TypeVar, get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.errors import IncompatibleRuns, InputError, unknown
-from benchmark.jobs import Job
-from benchmark.metrics import METRICS, PRIMARY, per_user
-from benchmark.record import Failure, Planned, Record, Role
+from benchmark.metrics import METRICS, PRIMARY
+from benchmark.record import Record, Role
 from benchmark.report import claims, printed
 from benchmark.report.claims import Standing
-from benchmark.report.tables import REFERENCE, Cell, Gap, Leaderboard, Row, Table, label_of
+from benchmark.report.stored import Label, Outcome, Stored, rows_of, user_means
+from benchmark.report.tables import REFERENCE, Cell, Leaderboard, Row, Table, label_of
 from benchmark.significance import paired_t
-from benchmark.store import (
-    Context,
-    finished,
-    list_runs,
-    read_context,
-    read_failures,
-    read_plan,
-    read_record,
-    read_run,
-    without_folders,
-)
 
 Item = TypeVar("Item")
-Label = tuple[str, str, str]
-"""What makes a row: method, setting, variant."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Outcome:
-    """A run, its ranks turned into metrics."""
-
-    record: Record
-    users: Mapping[str, NDArray[np.float64]]
-    """Of each metric, the value of each user, [n_users]."""
-    tie_rate: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stored:
-    """What is stored of one target and track of a suite."""
-
-    target: str
-    track: str
-    outcomes: tuple[Outcome, ...]
-    gaps: tuple[Gap, ...]
-    context: Context | None
-    """Of the users; None where none fits the runs."""
-
-
-def stored(suite: str, results: Path) -> list[Stored]:
-    """The runs of a suite's plan or, without a plan, those stored under it, target by target.
-
-    A planned run that is damaged or was edited is left out, and a gap says so. Raises InputError for a suite without
-    any job, and IncompatibleRuns for runs of two versions of a target's data or of the protocol.
-    """
-    failures = {failure.key: failure for failure in read_failures(results, suite)}
-    jobs = read_plan(results, suite) or _stored_jobs(results, suite, failures.values())
-    if not jobs:
-        known = [child.name for child in results.iterdir() if child.is_dir()] if results.is_dir() else []
-        if suite in known or not known:
-            raise InputError(f"{results}: holds no results of suite '{suite}'; run `transrec run {suite}` first")
-        raise unknown("suite", suite, known, str(results))
-    done = finished(results)
-    folders = {job.key: done[job.key[:12]] for job in jobs if job.key[:12] in done}
-    found_runs, damaged = _readable(folders)
-    _made_alike({key: outcome.record for key, outcome in found_runs.items()}, folders)
-    groups: dict[tuple[str, str], list[Planned]] = {}
-    for job in jobs:
-        groups.setdefault((job.target, job.track), []).append(job)
-    found = []
-    for (target, track), group in groups.items():
-        outcomes = tuple(found_runs[job.key] for job in group if job.key in found_runs)
-        suites = _distinct([suite, *(outcome.record.job.suite for outcome in outcomes)])
-        contexts = [context for name in suites if (context := read_context(results, name, target))]
-        fits = {outcome.record.target.fingerprint for outcome in outcomes}
-        gaps = tuple(
-            _gap(job, failures.get(job.key), damaged.get(job.key)) for job in group if job.key not in found_runs
-        )
-        context = next((context for context in contexts if context.fingerprint in fits), None)
-        found.append(Stored(target=target, track=track, outcomes=outcomes, gaps=gaps, context=context))
-    return found
 
 
 def build(suite: str, parts: Sequence[Stored]) -> Leaderboard:
@@ -104,60 +32,6 @@ def build(suite: str, parts: Sequence[Stored]) -> Leaderboard:
         machines=tuple(sorted({_machine(record) for record in records})),
         versions=tuple(sorted({_versions(record) for record in records})),
     )
-
-
-def _stored_jobs(results: Path, suite: str, failures: Iterable[Failure]) -> tuple[Planned, ...]:
-    found = [*(read_record(folder) for folder in list_runs(results, suite)), *failures]
-    jobs = {done.key: done.job for done in found}
-    return tuple(
-        Planned(target=job.target, method=job.method, setting=job.setting, track=job.track, seed=job.seed, key=key)
-        for key, job in jobs.items()
-    )
-
-
-def _readable(folders: Mapping[str, Path]) -> tuple[dict[str, Outcome], dict[str, str]]:
-    """By key, the runs that are what their record says, and of the others what is wrong."""
-    outcomes, damaged = {}, {}
-    for key, folder in folders.items():
-        try:
-            outcomes[key] = _outcome(folder)
-        except InputError as error:
-            damaged[key] = without_folders(str(error))
-    return outcomes, damaged
-
-
-def _made_alike(records: Mapping[str, Record], folders: Mapping[str, Path]) -> None:
-    """Raise IncompatibleRuns where the runs of a target were made from different data or under different protocols."""
-    first: dict[str, str] = {}
-    for key, record in records.items():
-        other = records[first.setdefault(record.target.name, key)]
-        if other.target.fingerprint != record.target.fingerprint:
-            mine, theirs = (f"version {one.target.fingerprint[:12]} of '{one.target.name}'" for one in (record, other))
-        elif other.key_parts.get("protocol") != record.key_parts.get("protocol"):
-            mine, theirs = (f"version {one.key_parts.get('protocol')} of the protocol" for one in (record, other))
-        else:
-            continue
-        raise IncompatibleRuns(
-            f"{folders[key]}: was made from {mine}, but {folders[other.key]} from {theirs}; one table can't hold "
-            "both: delete the runs of the version you no longer want, or report them as two suites"
-        )
-
-
-def _outcome(folder: Path) -> Outcome:
-    run = read_run(folder)
-    greater, equal = run.ranks.test_greater, run.ranks.test_equal
-    return Outcome(
-        record=run.record,
-        users={metric: per_user(metric, greater, equal) for metric in METRICS},
-        tie_rate=float((equal > 0).mean()),
-    )
-
-
-def _gap(job: Planned, failure: Failure | None, damage: str | None) -> Gap:
-    reason = " ".join(failure.reason.split()) if failure else "not run yet"
-    if damage:
-        reason = f"left out, because the stored run is damaged or was edited: {damage}"
-    return Gap(method=job.method, setting=job.setting, seed=job.seed, failed=failure is not None, reason=reason)
 
 
 def _table(part: Stored, shares: Mapping[str, int]) -> Table:
@@ -220,68 +94,6 @@ def _absent(part: Stored) -> list[str]:
     baselines = [method for method in printed.methods() if method not in printed.PROPOSED]
     planned = {gap.method for gap in part.gaps if gap.setting == "full"}
     return [method for method in baselines if method in planned - known]
-
-
-def rows_of(outcomes: Sequence[Outcome]) -> dict[Label, list[Outcome]]:
-    """Runs of jobs that differ in nothing but their seed."""
-    named: dict[tuple[str, str], dict[str, list[Outcome]]] = {}
-    for outcome in outcomes:
-        job = outcome.record.job
-        alike = named.setdefault((job.method, job.setting), {})
-        alike.setdefault(json.dumps(_configuration(job), sort_keys=True), []).append(outcome)
-    rows = {}
-    for (method, setting), alike in named.items():
-        flat = [_flat(_configuration(group[0].record.job)) for group in alike.values()]
-        for group, own in zip(alike.values(), flat, strict=True):
-            _one_run_a_seed(group)
-            rows[method, setting, _difference(own, flat)] = group
-    return rows
-
-
-def user_means(group: Sequence[Outcome], metric: str) -> NDArray[np.float64]:
-    """A metric of each user, averaged over the seeds of a row, [n_users]."""
-    return np.mean([outcome.users[metric] for outcome in group], axis=0)
-
-
-def _one_run_a_seed(group: Sequence[Outcome]) -> None:
-    """Raise IncompatibleRuns where a job was run twice under different keys: they would count as two seeds."""
-    seen: dict[tuple[int, int | None], Record] = {}
-    for outcome in group:
-        record = outcome.record
-        pretraining = record.job.pretraining
-        # The same seed on weights of another pre-training is another run.
-        other = seen.setdefault((record.job.seed, pretraining.seed if pretraining else None), record)
-        if other is not record:
-            raise IncompatibleRuns(
-                f"the runs {other.key[:12]} and {record.key[:12]} of {record.job.method} on {record.job.target} are of "
-                f"the same job and seed {record.job.seed}, but were not made alike; delete the folder of one of them"
-            )
-
-
-def _configuration(job: Job) -> dict[str, Any]:
-    """What seeds of one row have in common."""
-    content = {name: value for name, value in job.as_dict().items() if name not in ("suite", "seed")}
-    if job.pretraining is not None:
-        content["pretraining"].pop("seed")
-    return content
-
-
-def _flat(value: Any, path: str = "") -> dict[str, str]:
-    """Nested keys as dotted ones, values as text: ``{"config.hidden": "64"}``."""
-    if isinstance(value, dict):
-        inner = (_flat(child, f"{path}.{name}" if path else name) for name, child in value.items())
-        return {name: text for part in inner for name, text in part.items()}
-    if isinstance(value, list):
-        return {path: "+".join(map(str, value)) or "none"}
-    return {path: "none" if value is None else str(value)}
-
-
-def _difference(own: Mapping[str, str], alike: Sequence[Mapping[str, str]]) -> str:
-    """What tells one configuration from the others; empty where there are no others."""
-    differing = {name for name in own if any(other.get(name) != own[name] for other in alike)}
-    # Sources and encoder of a job are those of its pre-training: once is enough.
-    repeated = {f"pretraining.{name}" for name in differing}
-    return ", ".join(f"{name}={value}" for name, value in own.items() if name in differing - repeated)
 
 
 def _row(

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
 
 from benchmark.diagnostics import BINS, NEIGHBOURS, Case, Diagnostics, Histogram, Nearness
 from benchmark.record import Record
-from benchmark.report.build import Stored, rows_of
 from benchmark.report.escape import plain
+from benchmark.report.stored import Stored, rows_of
 from benchmark.report.tables import label_of
-from benchmark.store import finished, read_diagnostics
+from benchmark.store import read_diagnostics
 
 MOST = 6
 """Distributions in one figure: more lines can't be told apart."""
@@ -60,13 +59,12 @@ class Similarity:
     histograms: tuple[Distribution, ...]
 
 
-def diagnosed(part: Stored, results: Path) -> tuple[Diagnosed, ...]:
+def diagnosed(part: Stored) -> tuple[Diagnosed, ...]:
     """The rows of a target that have diagnostics, in the order of the plan; raises InputError for damaged ones."""
-    folders = finished(results)
     rows = []
     for (method, setting, variant), group in rows_of(part.outcomes).items():
-        records = sorted((outcome.record for outcome in group), key=lambda record: record.job.seed)
-        read = [(record, read_diagnostics(folders[record.key[:12]], record)) for record in records]
+        runs_of_row = sorted(group, key=lambda outcome: outcome.record.job.seed)
+        read = [(run.record, read_diagnostics(run.folder, run.record)) for run in runs_of_row]
         runs = tuple((record, found) for record, found in read if found is not None)
         if runs:
             rows.append(Diagnosed(label=label_of(method, setting, variant), runs=runs))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmark.metrics import METRICS
 from benchmark.multiple import holm, tied_groups
 from benchmark.report import printed
-from benchmark.report.tables import LEVEL, Against, Claim, Row
+from benchmark.report.tables import Against, Claim, Row
 from benchmark.significance import bootstrap, paired_t
 
 Values = Mapping[str, NDArray[np.float64]]
@@ -53,7 +53,7 @@ def claim(label: str, standing: Standing, values: Values, cluster: NDArray[np.in
         return None
     baselines = _against(label, standing.baselines, values, cluster)
     controls = _against(label, standing.controls, values, cluster)
-    beats = not standing.absent and all(map(_beaten, baselines))
+    beats = not standing.absent and all(rival.above for rival in baselines)
     best = max(standing.baselines, key=lambda rival: float(values[rival].mean()))
     low, high = bootstrap(values[label], values[best], cluster, over="seeds")
     return Claim(
@@ -61,7 +61,7 @@ def claim(label: str, standing: Standing, values: Values, cluster: NDArray[np.in
         controls=controls,
         absent=standing.absent,
         beats_baselines=beats,
-        beats_controls=beats and bool(controls) and all(map(_beaten, controls)),
+        beats_controls=beats and bool(controls) and all(rival.above for rival in controls),
         best_baseline=best,
         low=low,
         high=high,
@@ -104,7 +104,3 @@ def _against(label: str, rivals: Sequence[str], values: Values, cluster: NDArray
         Against(rival=rival, paired=pair, p_holm=float(p))
         for rival, pair, p in zip(rivals, paired, adjusted, strict=True)
     )
-
-
-def _beaten(against: Against) -> bool:
-    return against.paired.difference > 0 and against.p_holm < LEVEL

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmark.errors import InputError, unknown
 from benchmark.metrics import METRICS, PRIMARY
-from benchmark.report.build import Outcome, Stored, rows_of, stored
+from benchmark.report.stored import Outcome, Stored, rows_of, stored
 from benchmark.report.tables import label_of
 from benchmark.significance import Paired, bootstrap, paired_t, sign_flip
 from benchmark.slices import slices_of

@@ -12,7 +12,7 @@ import io
 from collections.abc import Iterator, Sequence
 
 from benchmark.metrics import PRIMARY
-from benchmark.report.build import Stored, rows_of, user_means
+from benchmark.report.stored import Stored, rows_of, user_means
 from benchmark.report.tables import REFERENCE
 from benchmark.slices import Group, Interval, by_group, slices_of
 

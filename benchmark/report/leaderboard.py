@@ -13,13 +13,14 @@ from tabulate import tabulate
 from benchmark.files import write_text
 from benchmark.metrics import METRICS, PRIMARY
 from benchmark.report import cases, wording
-from benchmark.report.build import build, stored
+from benchmark.report.build import build
 from benchmark.report.export import render_csv, render_json
 from benchmark.report.figures.write import write_figures
 from benchmark.report.groups import render_slices
 from benchmark.report.latex import render_tables
 from benchmark.report.markdown import render_markdown
 from benchmark.report.page import render_page
+from benchmark.report.stored import stored
 from benchmark.report.tables import Leaderboard, Row
 
 
@@ -42,7 +43,7 @@ def write_report(suite: str, results: Path, out: Path) -> Report:
     parts = stored(suite, results)
     board = build(suite, parts)
     folder = out / suite
-    diagnosed = [cases.diagnosed(part, results) for part in parts]
+    diagnosed = [cases.diagnosed(part) for part in parts]
     alike = [cases.similarity(part, rows) for part, rows in zip(parts, diagnosed, strict=True)]
     studies = [cases.study(part, rows) for part, rows in zip(parts, diagnosed, strict=True)]
     figures = write_figures(parts, board, alike, folder)

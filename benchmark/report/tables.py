@@ -44,6 +44,15 @@ class Against:
     p_holm: float
     """The two-sided p value, adjusted by Holm within its family on this target."""
 
+    @property
+    def above(self) -> bool:
+        """The row is better, at the level of a mark."""
+        return self.paired.difference > 0 and self.p_holm < LEVEL
+
+    @property
+    def below(self) -> bool:
+        return self.paired.difference < 0 and self.p_holm < LEVEL
+
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:

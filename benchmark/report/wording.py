@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmark.metrics import PRIMARY
 from benchmark.record import SourceInfo, TargetInfo
-from benchmark.report.tables import LEVEL, REFERENCE, Against, Cell, Claim, Row, Table
+from benchmark.report.tables import REFERENCE, Against, Cell, Claim, Row, Table
 from benchmark.significance import Paired
 
 VERSUS = f"Δ {PRIMARY} vs {REFERENCE} (95 % CI)"
@@ -105,14 +105,14 @@ def _claim(claim: Claim) -> str:
 
 def _beside(kind: str, family: tuple[Against, ...]) -> str:
     """Of a family of rivals, which are beaten, which beat and which do neither."""
-    beaten = [against for against in family if against.paired.difference > 0 and against.p_holm < LEVEL]
-    beating = [against for against in family if against.paired.difference < 0 and against.p_holm < LEVEL]
+    beaten = [against for against in family if against.above]
+    beating = [against for against in family if against.below]
     if len(beaten) == len(family):
         return f"above {'the one ' + kind if len(family) == 1 else f'all {len(family)} {kind}s'}"
     said = f"above {len(beaten)} of {len(family)} {kind}s"
     if beating:
         said += f", below {_listed(beating)}"
-    if rest := [against for against in family if against not in beaten and against not in beating]:
+    if rest := [against for against in family if not against.above and not against.below]:
         said += f", not clearly above or below {_listed(rest)}"
     return said
 

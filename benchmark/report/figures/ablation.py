@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark.report.build import Stored
 from benchmark.report.figures import style
 from benchmark.report.figures.dots import scale
 from benchmark.report.figures.saving import Words
@@ -25,6 +24,7 @@ from benchmark.report.figures.values import (
     short,
     title_of,
 )
+from benchmark.report.stored import Stored
 
 _FEWEST = 2
 """Variants beside the full row: one alone is a comparison, not an ablation."""

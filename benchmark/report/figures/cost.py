@@ -16,11 +16,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmark.metrics import PRIMARY
 from benchmark.record import Role
-from benchmark.report.build import Stored, user_means
 from benchmark.report.figures import style
 from benchmark.report.figures.placement import LED, place
 from benchmark.report.figures.saving import Words
 from benchmark.report.figures.values import lines_of, title_of
+from benchmark.report.stored import Stored, user_means
 
 _PANEL = 3.7
 _MARGINS = {"left": 0.66, "right": 0.1, "bottom": 0.72, "top": 0.35}

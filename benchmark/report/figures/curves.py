@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
 from benchmark.metrics import PRIMARY
-from benchmark.report.build import Stored
 from benchmark.report.figures import style
 from benchmark.report.figures.saving import Words
 from benchmark.report.figures.values import lines_of, title_of
+from benchmark.report.stored import Stored
 from benchmark.report.tables import REFERENCE
 
 _COLUMNS = 3

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from benchmark.report.build import Stored
 from benchmark.report.figures import style
 from benchmark.report.figures.saving import Words
 from benchmark.report.figures.values import (
@@ -26,6 +25,7 @@ from benchmark.report.figures.values import (
     scratch_of,
     title_of,
 )
+from benchmark.report.stored import Stored
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,10 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from benchmark.metrics import PRIMARY
-from benchmark.report.build import Stored, user_means
 from benchmark.report.figures import style
 from benchmark.report.figures.saving import Words
 from benchmark.report.figures.values import Line, lines_of, title_of
+from benchmark.report.stored import Stored, user_means
 from benchmark.report.tables import REFERENCE
 from benchmark.slices import Group, Interval, Slicing, by_group
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from benchmark.report.build import Stored
 from benchmark.report.figures import style
 from benchmark.report.figures.dots import dots, scale
 from benchmark.report.figures.saving import Words
@@ -23,6 +22,7 @@ from benchmark.report.figures.values import (
     scratch_of,
     title_of,
 )
+from benchmark.report.stored import Stored
 
 _NONE = "none"
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmark.jobs import Job
 from benchmark.metrics import PRIMARY
 from benchmark.record import Record, Role
-from benchmark.report.build import Outcome, Stored, rows_of, user_means
+from benchmark.report.stored import Outcome, Stored, rows_of, user_means
 from benchmark.report.tables import label_of
 from benchmark.significance import paired_t
 

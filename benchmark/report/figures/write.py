@@ -8,7 +8,6 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmark.report.build import Stored
 from benchmark.report.cases import Similarity
 from benchmark.report.figures import (
     ablation,
@@ -22,6 +21,7 @@ from benchmark.report.figures import (
     sources,
 )
 from benchmark.report.figures.saving import Words, save
+from benchmark.report.stored import Stored
 from benchmark.report.tables import Leaderboard
 from benchmark.slices import HISTORY, TRAIN_COUNT, slices_of
 
