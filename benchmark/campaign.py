@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -15,9 +15,8 @@ from benchmark.cards import load_cards
 from benchmark.errors import InputError
 from benchmark.execute import Failed, default_workers, execute, facts_key, label
 from benchmark.forecast import Forecast, Size, in_words
-from benchmark.jobs import Job
 from benchmark.method import registry
-from benchmark.plan import Task, jobs_of, task_of
+from benchmark.plan import Named, Task, named_jobs, task_of
 from benchmark.precision import resolve_precision
 from benchmark.prepare import Prepared
 from benchmark.record import OverlapInfo, Planned, SourceInfo, TargetInfo
@@ -54,14 +53,14 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
     suite = load_suite(campaign.suite)
     cards = load_cards(campaign.cards, campaign.cache)
     suite = groundwork.with_full_names(suite, cards)
-    targets = tuple(cards[name].name for name in campaign.targets)
+    targets = tuple(dict.fromkeys(cards[name].name for name in campaign.targets))
     for name in targets or suite.targets:
         if cards[name].role == "source":
             raise InputError(f"'{name}' is a source of pre-training, not a target; choose another with --targets")
     known = registry(campaign.plugins)
-    jobs = jobs_of(suite, known, targets=targets, methods=campaign.methods, seeds=campaign.seeds)
+    jobs = named_jobs(suite, known, targets=targets, methods=campaign.methods, seeds=campaign.seeds)
     prepared = groundwork.prepare_all(
-        (name for job in jobs for name in (job.target, *job.sources)),
+        (name for named in jobs for name in (named.job.target, *named.job.sources)),
         cards,
         data=campaign.data,
         cache=campaign.cache,
@@ -126,12 +125,12 @@ def _say_forecast(tasks: Sequence[Task], facts: Mapping[str, Facts], place: Plac
         say(f"in all about {in_words(total)} of one worker, without pre-training{without}{rough}")
 
 
-def _tasks(jobs: Sequence[Job], prepared: Mapping[str, Prepared], device: torch.device) -> list[Task]:
+def _tasks(jobs: Sequence[Named], prepared: Mapping[str, Prepared], device: torch.device) -> list[Task]:
     fingerprints = groundwork.fingerprints(prepared)
-    encoders = groundwork.provenances(job.encoder for job in jobs if job.encoder)
+    encoders = groundwork.provenances(named.job.encoder for named in jobs if named.job.encoder)
     precision = resolve_precision("auto", device)
-    tasks = [task_of(job, fingerprints, encoders, precision) for job in jobs]
-    # a target named twice, or a row that says what is the default anyway, is no second run
+    tasks = [replace(task_of(each.job, fingerprints, encoders, precision), label=each.label) for each in jobs]
+    # two names of the same data are no second run
     return list({task.key: task for task in tasks}.values())
 
 
@@ -204,6 +203,7 @@ def _write_surroundings(suite: Suite, tasks: Sequence[Task], prepared: Mapping[s
             setting=task.job.setting,
             seed=task.job.seed,
             key=task.key,
+            label=task.label,
         )
         for task in tasks
     ]

@@ -205,7 +205,8 @@ def _line(artefact: ArtefactTask) -> str:
 
 
 def label(task: Task) -> str:
-    return f"{task.job.target} {task.job.method} seed {task.job.seed}"
+    job, few = task.job, f", {task.job.few_shot:.2%} of users" if task.job.few_shot is not None else ""
+    return f"{job.target} {job.method}{f' ({task.label})' if task.label else few} seed {job.seed}"
 
 
 def facts_key(task: Task) -> str:

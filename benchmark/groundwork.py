@@ -31,12 +31,14 @@ def chosen_device(name: str) -> torch.device:
 
 def with_full_names(suite: Suite, cards: Cards) -> Suite:
     """The suite with its domains named as their cards are, not by an alias."""
-    return suite.model_copy(
-        update={
-            "targets": tuple(cards[name].name for name in suite.targets),
-            "sources": tuple(cards[name].name for name in suite.sources),
-        }
+
+    def full(names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(cards[name].name for name in names)
+
+    rows = tuple(
+        row if row.sources is None else row.model_copy(update={"sources": full(row.sources)}) for row in suite.methods
     )
+    return suite.model_copy(update={"targets": full(suite.targets), "sources": full(suite.sources), "methods": rows})
 
 
 def prepare_all(

@@ -58,6 +58,8 @@ class Job:
     training: Mapping[str, Any] = field(default_factory=dict)
     """Resolved settings of the training loop; empty for methods that are not trained."""
     pretraining: Pretraining | None = None
+    few_shot: float | None = None
+    """Share of the target's users that it is trained on, above 0 and below 1; None for all of them."""
 
     def as_dict(self) -> dict[str, Any]:
         return json.loads(json.dumps(asdict(self)))

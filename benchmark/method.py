@@ -263,6 +263,23 @@ def configure(config: type, overrides: Mapping[str, Any], where: str) -> Any:
         raise InputError(f"{where}: {error}") from error
 
 
+_LATER = "added later"
+
+
+def added_later(default: Any) -> Any:
+    """A field of a configuration that runs were stored without: at its default, no key and no record speaks of it."""
+    return field(default=default, metadata={_LATER: True})
+
+
+def content(config: Any) -> dict[str, Any]:
+    """A configuration as jobs, keys and records hold it: without fields that are `added_later` and at their default."""
+    return {
+        each.name: value
+        for each in fields(config)
+        if (value := getattr(config, each.name)) != each.default or _LATER not in each.metadata
+    }
+
+
 def check_ranges(config: object, **ranges: tuple[float, float]) -> None:
     """Raise ValueError where a field of a configuration is not a number of its range, bounds included."""
     for name, (low, high) in ranges.items():

@@ -6,6 +6,7 @@ but no encoded text: what a run will be called is known before anything is compu
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -13,8 +14,8 @@ from typing import Any
 from benchmark import pretrain
 from benchmark.errors import InputError, unknown
 from benchmark.jobs import PROTOCOL, Job, Pretraining, digest
-from benchmark.method import Budget, Method, Registry, configure
-from benchmark.suite import MethodEntry, Suite
+from benchmark.method import Budget, Method, PretrainingFamily, Registry, configure, content
+from benchmark.suite import MethodEntry, PretrainingEntry, Suite
 from benchmark.train import Training
 
 
@@ -35,6 +36,16 @@ class Task:
     key: str
     parts: Mapping[str, Any]
     artefact: ArtefactTask | None
+    label: str | None = None
+    """What readers call its row, where the suite says so."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """A job, and what readers call its row where the suite says so."""
+
+    job: Job
+    label: str | None
 
 
 def jobs_of(
@@ -45,9 +56,22 @@ def jobs_of(
     methods: Sequence[str] = (),
     seeds: int | None = None,
 ) -> list[Job]:
+    """The jobs of `named_jobs`, without the names of their rows."""
+    return [named.job for named in named_jobs(suite, registry, targets=targets, methods=methods, seeds=seeds)]
+
+
+def named_jobs(
+    suite: Suite,
+    registry: Registry,
+    *,
+    targets: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    seeds: int | None = None,
+) -> list[Named]:
     """The jobs of a suite, target by target; ``targets`` and ``methods`` select (and may go beyond the suite's own).
 
-    Raises InputError for unknown methods and keys, and for methods that need what the suite does not give.
+    Raises InputError for unknown methods and keys, for methods that need what the suite does not give, for rows that
+    ask what their method can't do, and for domains and rows that are named twice.
     """
     chosen = list(suite.methods)
     if methods:
@@ -55,12 +79,15 @@ def jobs_of(
         chosen = [entry for name, found in rows.items() for entry in found or [MethodEntry(name=name)]]
     found = [(entry, registry.method(entry.name, f"suite '{suite.name}'")) for entry in chosen]
     _check_shared_keys(suite, registry)
-    return [
-        job
+    _check_domains(suite)
+    jobs = [
+        Named(job=job, label=entry.label)
         for target in targets or suite.targets
         for entry, method in found
         for job in _jobs(suite, entry, method, registry, target, seeds)
     ]
+    _check_rows(suite, chosen, [_jobs(suite, entry, method, registry, "any", seeds) for entry, method in found])
+    return jobs
 
 
 def _check_shared_keys(suite: Suite, registry: Registry) -> None:
@@ -72,43 +99,57 @@ def _check_shared_keys(suite: Suite, registry: Registry) -> None:
             raise unknown("key", key, known, f"suite '{suite.name}', config")
 
 
+def _check_domains(suite: Suite) -> None:
+    """No target and no source is named twice."""
+    named = [("suite", "targets", suite.targets), ("suite", "sources", suite.sources)]
+    named += [(f"row {place}", "sources", row.sources or ()) for place, row in enumerate(suite.methods, 1)]
+    for whose, what, names in named:
+        for name, times in Counter(names).items():
+            if times > 1:
+                where = f"suite '{suite.name}'" + ("" if whose == "suite" else f", {whose}")
+                raise InputError(f"{where}: '{name}' stands twice in '{what}'; name it once")
+
+
+def _check_rows(suite: Suite, rows: Sequence[MethodEntry], jobs: Sequence[Sequence[Job]]) -> None:
+    """No two rows ask for the same job, and no two of one method have one label."""
+    places = {id(row): place for place, row in enumerate(suite.methods, 1)}
+    seen: dict[str, int] = {}
+    labels: dict[tuple[str, str], int] = {}
+    for row, own in zip(rows, jobs, strict=True):
+        place = places.get(id(row), 0)  # what a command adds to a suite is there once
+        where = f"suite '{suite.name}': rows {{}} and {place} ('{row.name}')"
+        for key in {digest(job.as_dict()) for job in own}:
+            if (other := seen.setdefault(key, place)) != place:
+                raise InputError(f"{where.format(other)} are the same in everything; delete one of them")
+        if row.label is not None and (other := labels.setdefault((row.name, row.label), place)) != place:
+            raise InputError(f"{where.format(other)} have the same label '{row.label}'; rename one of them")
+
+
 def _jobs(
     suite: Suite, entry: MethodEntry, method: Method, registry: Registry, target: str, seeds: int | None
 ) -> list[Job]:
     where = f"suite '{suite.name}', method '{method.name}'"
+    _check_possible(entry, method, where)
     own = {field.name for field in fields(method.config)}
     shared = {key: value for key, value in suite.config.items() if key in own}
     if entry.budget is not None and entry.budget not in method.budgets:
         raise unknown("budget", entry.budget, method.budgets, where)
     budget = method.budgets[entry.budget] if entry.budget else Budget()
-    config = asdict(method.configure(shared | dict(budget.config) | entry.config, where))
+    config = method.configure(shared | dict(budget.config) | entry.config, where)
     training: dict[str, Any] = {}
     if method.trained:
         settings = suite.training | dict(method.defaults) | dict(budget.training) | entry.training
-        training = asdict(configure(Training, settings, f"{where}, training"))
-    if method.needs & {"text", "sources"} and suite.encoder is None:
+        training = content(configure(Training, settings, f"{where}, training"))
+    encoder = entry.encoder or suite.encoder
+    sources = suite.sources if entry.sources is None else entry.sources
+    if method.needs & {"text", "sources"} and encoder is None:
         raise InputError(f"{where}: it reads item texts; give the suite an 'encoder'")
-    if "sources" in method.needs and not suite.sources:
+    if "sources" in method.needs and not sources:
         raise InputError(f"{where}: it learns from source domains; give the suite 'sources'")
-    pretraining = None
+    pretrainings: Sequence[Pretraining | None] = [None]
     if method.pretraining:
-        wanted = entry.pretraining or suite.pretraining
-        common = suite.pretraining.config if suite.pretraining else {}
-        if wanted is None:
-            raise InputError(f"{where}: it starts from pre-training; give the suite 'pretraining' with its epochs")
         family = registry.family(method.pretraining)
-        sizes = {field.name for field in fields(family.config)}
-        inherited = {key: value for key, value in config.items() if key in sizes}
-        given = inherited | common | wanted.config
-        pretraining = Pretraining(
-            family=family.name,
-            version=family.version,
-            sources=suite.sources,
-            encoder=suite.encoder or "",
-            config=asdict(configure(family.config, given, f"suite '{suite.name}', pretraining")),
-            epochs=wanted.epochs,
-            seed=wanted.seed,
-        )
+        pretrainings = _pretrainings(suite, entry, family, asdict(config), sources, encoder or "", where)
     n_seeds = (seeds or entry.seeds or suite.seeds) if method.trained else 1
     return [
         Job(
@@ -117,14 +158,69 @@ def _jobs(
             method=method.name,
             version=method.version,
             seed=seed,
-            setting="full" if method.trained or not method.pretraining else "zero-shot",
-            sources=suite.sources if "sources" in method.needs else (),
-            encoder=suite.encoder if "text" in method.needs else None,
-            config=config,
+            setting=_setting(entry, method),
+            sources=sources if "sources" in method.needs else (),
+            encoder=encoder if "text" in method.needs else None,
+            config=content(config),
             training=training,
             pretraining=pretraining,
+            few_shot=entry.few_shot,
         )
+        for pretraining in pretrainings
         for seed in range(n_seeds)
+    ]
+
+
+def _check_possible(entry: MethodEntry, method: Method, where: str) -> None:
+    """A row asks of its method nothing that would have no effect."""
+    idle = {
+        "few_shot": (entry.few_shot is not None and not method.trained, "it is not trained on the target"),
+        "training": (bool(entry.training) and not method.trained, "it is not trained on the target"),
+        "sources": (entry.sources is not None and "sources" not in method.needs, "it reads no source domains"),
+        "encoder": (entry.encoder is not None and not method.needs & {"text", "sources"}, "it reads no item texts"),
+        "pretraining": (entry.pretraining is not None and not method.pretraining, "it starts from no pre-training"),
+    }
+    for key, (asked, reason) in idle.items():
+        if asked:
+            raise InputError(f"{where}: '{key}' of its row would have no effect, because {reason}; leave it out")
+
+
+def _setting(entry: MethodEntry, method: Method) -> str:
+    if entry.few_shot is not None:
+        return "few-shot"
+    return "full" if method.trained or not method.pretraining else "zero-shot"
+
+
+def _pretrainings(
+    suite: Suite,
+    entry: MethodEntry,
+    family: PretrainingFamily,
+    config: Mapping[str, Any],
+    sources: tuple[str, ...],
+    encoder: str,
+    where: str,
+) -> list[Pretraining]:
+    """The pre-trainings that a row starts from, one a seed of them."""
+    common = suite.pretraining.model_dump() if suite.pretraining else {"config": {}}
+    own = entry.pretraining.model_dump(exclude_none=True) if entry.pretraining else {"config": {}}
+    merged = common | own
+    if "epochs" not in merged:
+        raise InputError(f"{where}: it starts from pre-training; give the suite 'pretraining' with its epochs")
+    wanted = PretrainingEntry(**merged)
+    sizes = {field.name for field in fields(family.config)}
+    inherited = {key: value for key, value in config.items() if key in sizes}
+    given = inherited | common["config"] | own["config"]
+    return [
+        Pretraining(
+            family=family.name,
+            version=family.version,
+            sources=sources,
+            encoder=encoder,
+            config=content(configure(family.config, given, f"suite '{suite.name}', pretraining")),
+            epochs=wanted.epochs,
+            seed=wanted.seed + number,
+        )
+        for number in range(wanted.seeds)
     ]
 
 
@@ -162,4 +258,6 @@ def task_of(
         "pretraining": artefact.key if artefact else None,
         "seed": job.seed,
     }
+    if job.few_shot is not None:  # a key holds what departs from what there was when the first runs were stored
+        parts["few_shot"] = job.few_shot
     return Task(job=job, key=digest(parts), parts=parts, artefact=artefact)

@@ -181,6 +181,8 @@ class Planned(Stored):
     track: str = "paper"
     seed: int
     key: Sha256
+    label: str | None = None
+    """What readers call its row; None where the suite gives it no name of its own."""
 
 
 class Plan(Stored):

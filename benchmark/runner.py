@@ -53,7 +53,7 @@ from benchmark.record import (
     TargetInfo,
     Tuning,
 )
-from benchmark.splits import leave_one_out
+from benchmark.splits import leave_one_out, some_users
 from benchmark.taxonomy import attributes
 from benchmark.train import Trained, Training, train
 
@@ -202,6 +202,7 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
     log(f"{job.target} {job.method} seed {job.seed}")
     domain = _domain(place.cache, job.target, task.parts["target"])
     split = leave_one_out(domain)
+    shown = split if job.few_shot is None else some_users(split, job.few_shot, domain.fingerprint, job.seed)
     text = encoded(place.cache, domain, job.encoder) if job.encoder else None
     artefact = _pretraining(task, place)
     read = _own_sources(task, method, place)
@@ -215,7 +216,7 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
         config,
         Material(
             n_items=domain.n_items,
-            train=split.train,
+            train=shown.train,
             text=matrix(text) if text else None,
             taxonomy=taxonomy[0] if "taxonomy" in method.needs else None,
             sources=sources,
@@ -235,7 +236,7 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
         built.to(device)
         if method.trained:
             settings = Training(**task.parts["training"])
-            trained = train(built, split, settings, job.seed, device=device, checkpoint=checkpoint, log=log)
+            trained = train(built, shown, settings, job.seed, device=device, checkpoint=checkpoint, log=log)
     valid = rank(built, split.valid, split.n_items, device)
     test = rank(built, split.test, split.n_items, device)
     ranks = store.Ranks(

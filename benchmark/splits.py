@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError
+from benchmark.jobs import derive_seed
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,4 +60,22 @@ def leave_one_out(domain: Domain) -> Split:
         train=domain.sequences.without_last(2),
         valid=HeldOut(domain.sequences.without_last(2), domain.sequences.from_end(2)),
         test=HeldOut(domain.sequences.without_last(1), domain.sequences.from_end(1)),
+    )
+
+
+def some_users(split: Split, share: float, fingerprint: str, seed: int) -> Split:
+    """What a few-shot run is trained and selected on: the training sequences and questions of a share of the users.
+
+    Users are ordered by a hash of (fingerprint of the domain, seed, user), and the first of them are taken, at least
+    one: all methods of a seed see the same users, and a smaller share is part of a larger one. The order of those who
+    stay and the items are the split's.
+    """
+    n_users = len(split.train)
+    order = sorted(range(n_users), key=lambda user: derive_seed("few-shot", fingerprint, seed, user))
+    users = np.sort(np.array(order[: max(1, round(share * n_users))]))
+    return Split(
+        n_items=split.n_items,
+        train=split.train.take(users),
+        valid=HeldOut(split.valid.histories.take(users), split.valid.targets[users]),
+        test=HeldOut(split.test.histories.take(users), split.test.targets[users]),
     )

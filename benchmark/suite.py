@@ -21,15 +21,34 @@ class PretrainingEntry(_Strict):
     epochs: Annotated[int, Field(ge=0)]
     config: dict[str, Any] = {}
     seed: int = 0
+    seeds: Annotated[int, Field(ge=1)] = 1
+    """How many pre-trainings there are, of the seeds ``seed``, ``seed + 1`` and so on. A row that starts from
+    pre-training is run for each of them under each of its own seeds."""
+
+
+class PretrainingChange(_Strict):
+    """Where the pre-training of a row departs from the suite's; what is not said is as there."""
+
+    epochs: Annotated[int, Field(ge=0)] | None = None
+    config: dict[str, Any] = {}
+    seed: int | None = None
+    seeds: Annotated[int, Field(ge=1)] | None = None
 
 
 class MethodEntry(_Strict):
     """A row: a method, and where it departs from the suite. A method may have several rows."""
 
     name: str
+    label: Annotated[str, Field(min_length=1, max_length=60)] | None = None
+    """What readers call the row, for example ``w/o MoE``, instead of the settings that it changes."""
+    sources: tuple[str, ...] | None = None
+    """In place of the suite's."""
+    encoder: str | None = None
+    few_shot: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the target's users whose interactions it is trained on; all of them unless said."""
     config: dict[str, Any] = {}
     training: dict[str, Any] = {}
-    pretraining: PretrainingEntry | None = None
+    pretraining: PretrainingChange | None = None
     budget: str | None = None
     """Name of one of the method's ``budgets``; the default is the one that fits a laptop."""
     seeds: Annotated[int, Field(ge=1)] | None = None

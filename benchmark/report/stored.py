@@ -40,6 +40,8 @@ class Outcome:
     record: Record
     folder: Path
     """Where it is stored."""
+    label: str | None
+    """What the suite calls its row, where it gives it a name of its own."""
     users: Mapping[str, NDArray[np.float64]]
     """Of each metric, the value of each user, [n_users]."""
     tie_rate: float
@@ -72,7 +74,7 @@ def stored(suite: str, results: Path) -> list[Stored]:
         raise unknown("suite", suite, known, str(results))
     done = finished(results)
     folders = {job.key: done[job.key[:12]] for job in jobs if job.key[:12] in done}
-    found_runs, damaged = _readable(folders)
+    found_runs, damaged = _readable(folders, {job.key: job.label for job in jobs})
     _made_alike({key: outcome.record for key, outcome in found_runs.items()}, folders)
     groups: dict[tuple[str, str], list[Planned]] = {}
     for job in jobs:
@@ -100,12 +102,14 @@ def _stored_jobs(results: Path, suite: str, failures: Iterable[Failure]) -> tupl
     )
 
 
-def _readable(folders: Mapping[str, Path]) -> tuple[dict[str, Outcome], dict[str, str]]:
+def _readable(
+    folders: Mapping[str, Path], labels: Mapping[str, str | None]
+) -> tuple[dict[str, Outcome], dict[str, str]]:
     """By key, the runs that are what their record says, and of the others what is wrong."""
     outcomes, damaged = {}, {}
     for key, folder in folders.items():
         try:
-            outcomes[key] = _outcome(folder)
+            outcomes[key] = _outcome(folder, labels[key])
         except InputError as error:
             damaged[key] = without_folders(str(error))
     return outcomes, damaged
@@ -128,12 +132,13 @@ def _made_alike(records: Mapping[str, Record], folders: Mapping[str, Path]) -> N
         )
 
 
-def _outcome(folder: Path) -> Outcome:
+def _outcome(folder: Path, label: str | None) -> Outcome:
     run = read_run(folder)
     greater, equal = run.ranks.test_greater, run.ranks.test_equal
     return Outcome(
         record=run.record,
         folder=folder,
+        label=label,
         users={metric: per_user(metric, greater, equal) for metric in METRICS},
         tie_rate=float((equal > 0).mean()),
     )
@@ -147,19 +152,28 @@ def _gap(job: Planned, failure: Failure | None, damage: str | None) -> Gap:
 
 
 def rows_of(outcomes: Sequence[Outcome]) -> dict[Label, list[Outcome]]:
-    """Runs of jobs that differ in nothing but their seed."""
-    named: dict[tuple[str, str], dict[str, list[Outcome]]] = {}
+    """Runs of jobs that differ in nothing but their seeds.
+
+    A row that the suite gives a label is told from the others by that; those that have none, or share one, by the
+    settings in which they differ from each other.
+    """
+    named: dict[tuple[str, str, str], dict[str, list[Outcome]]] = {}
     for outcome in outcomes:
         job = outcome.record.job
-        alike = named.setdefault((job.method, job.setting), {})
+        alike = named.setdefault((job.method, job.setting, _name(outcome)), {})
         alike.setdefault(json.dumps(_configuration(job), sort_keys=True), []).append(outcome)
-    rows = {}
-    for (method, setting), alike in named.items():
+    rows: dict[Label, list[Outcome]] = {}
+    for (method, setting, name), alike in named.items():
         flat = [_flat(_configuration(group[0].record.job)) for group in alike.values()]
         for group, own in zip(alike.values(), flat, strict=True):
             _one_run_a_seed(group)
-            rows[method, setting, _difference(own, flat)] = group
+            rows[method, setting, ", ".join(filter(None, (name, _difference(own, flat))))] = group
     return rows
+
+
+def _name(outcome: Outcome) -> str:
+    share = outcome.record.job.few_shot
+    return outcome.label or (f"{100 * share:g} % of users" if share is not None else "")
 
 
 def user_means(group: Sequence[Outcome], metric: str) -> NDArray[np.float64]:
