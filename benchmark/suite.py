@@ -55,6 +55,12 @@ class MethodEntry(_Strict):
 
 
 class Suite(_Strict):
+    """What a suite's file says.
+
+    The file may take from other suites, named as on the command line: ``extends: demo`` takes every key that the file
+    does not give itself, each as a whole, ``name`` and ``about`` apart; ``methods: ablation`` takes that suite's rows.
+    """
+
     name: FolderName
     about: str
     """One line: what it shows and what it costs."""
@@ -83,12 +89,44 @@ def suite_names() -> list[str]:
 
 def load_suite(name: str) -> Suite:
     """A suite of the package by name, or of a YAML file by path. Raises InputError."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    path = _path(name)
+    suite = parse(Suite, _content(path, ()), path)
+    if path.parent == FOLDER and suite.name != path.stem:
+        raise InputError(f"{path}: 'name' is '{suite.name}', expected '{path.stem}'")
+    return suite
+
+
+def _path(name: str, folder: Path = Path()) -> Path:
+    """The file of a suite of the package, or one named by its path, which may be relative to ``folder``."""
+    path = folder / name if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.is_file():
         if path.parent == FOLDER:
             raise unknown("suite", name, suite_names())
         raise InputError(f"{path}: no such suite file")
-    suite = parse(Suite, load_yaml(path), path)
-    if path.parent == FOLDER and suite.name != path.stem:
-        raise InputError(f"{path}: 'name' is '{suite.name}', expected '{path.stem}'")
-    return suite
+    return path
+
+
+def _content(path: Path, above: tuple[Path, ...]) -> Any:
+    """What a suite's file says together with what it takes from other suites; ``above`` take from this one."""
+    own = load_yaml(path)
+    if not isinstance(own, dict):
+        return own
+    content = dict(own)
+    if "extends" in own:
+        base = _taken(own.pop("extends"), "extends", path, above)
+        content = {key: value for key, value in base.items() if key not in ("name", "about")} | own
+    if isinstance(own.get("methods"), str):
+        content["methods"] = _taken(own["methods"], "methods", path, above)["methods"]
+    return content
+
+
+def _taken(name: Any, key: str, path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """The content of the suite that a key of the file ``path`` names; a mistake in it is said of its own file."""
+    if not isinstance(name, str):
+        raise InputError(f"{path}: key '{key}': expected the name of a suite or of a YAML file, found {name!r}")
+    if path.resolve() in above:
+        raise InputError(f"{path}: takes '{key}' from '{name}', which takes from this file; break the circle")
+    base = _path(name, path.parent)
+    content = _content(base, (*above, path.resolve()))
+    parse(Suite, content, base)
+    return content

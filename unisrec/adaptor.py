@@ -16,12 +16,14 @@ class Adaptor(nn.Module):
     """v_i = sum_k g_ik (x_i - b_k) W_k with g_i = softmax(x_i W_g + delta_i).
 
     delta_i = Norm() * softplus(x_i W_n) is drawn while training and zero in evaluation. All experts are mixed: none is
-    left out. The gate sees x without dropout.
+    left out. The gate sees x without dropout. Without ``whitening`` the experts are plain linear maps x_i W_k: no b_k.
     """
 
-    def __init__(self, text_width: int, width: int, experts: int, dropout: float, noise_floor: float) -> None:
+    def __init__(
+        self, text_width: int, width: int, experts: int, dropout: float, noise_floor: float, whitening: bool = True
+    ) -> None:
         super().__init__()
-        self.bias_FE = nn.Parameter(torch.zeros(text_width, experts))
+        self.bias_FE = nn.Parameter(torch.zeros(text_width, experts)) if whitening else None
         self.weight_FED = nn.Parameter(torch.randn(text_width, experts, width) * INITIAL_STD)
         self.gate_FE = nn.Parameter(torch.zeros(text_width, experts))
         self.noise_FE = nn.Parameter(torch.zeros(text_width, experts))
@@ -46,6 +48,8 @@ class Adaptor(nn.Module):
             whitened_NED = torch.einsum("nef,fed->ned", x_NEF, self.weight_FED)
         else:
             whitened_NED = (x_NF @ self.weight_FED.flatten(1)).view(-1, experts, width)
-        shift_ED = torch.einsum("fe,fed->ed", self.bias_FE, self.weight_FED)
         mixed_ND = (gates_NE[:, None].to(whitened_NED.dtype) @ whitened_NED)[:, 0]
+        if self.bias_FE is None:
+            return mixed_ND
+        shift_ED = torch.einsum("fe,fed->ed", self.bias_FE, self.weight_FED)
         return mixed_ND - gates_NE.to(shift_ED.dtype) @ shift_ED

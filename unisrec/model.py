@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmark.batches import Batch
 from benchmark.errors import InputError
 from benchmark.layers import MAX_DROPOUT, SequenceEncoder, Sizes, initialise
-from benchmark.method import Material, Model, check_ranges, take
+from benchmark.method import Material, Model, added_later, check_ranges, take
 from benchmark.softmax import linear_cross_entropy
 from unisrec.adaptor import Adaptor
 
@@ -34,6 +34,8 @@ class TextEncoderConfig(Sizes):
     gate_noise_floor: float = 0.0
     """Added to the gate noise's scale; released: 0.01, not in equation 5."""
     temperature: float = 0.07
+    whitening: bool = added_later(True)
+    """Subtract a learned bias from text vectors before each expert (equation 2); without, experts are linear maps."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,7 +56,12 @@ class TextEncoder(nn.Module):
     def __init__(self, config: TextEncoderConfig, text_width: int) -> None:
         super().__init__()
         self.adaptor = Adaptor(
-            text_width, config.width, config.experts, config.adaptor_dropout, config.gate_noise_floor
+            text_width,
+            config.width,
+            config.experts,
+            config.adaptor_dropout,
+            config.gate_noise_floor,
+            config.whitening,
         )
         self.encoder = SequenceEncoder(config)
 
