@@ -205,8 +205,8 @@ def _line(artefact: ArtefactTask) -> str:
 
 
 def label(task: Task) -> str:
-    job, few = task.job, f", {task.job.few_shot:.2%} of users" if task.job.few_shot is not None else ""
-    return f"{job.target} {job.method}{f' ({task.label})' if task.label else few} seed {job.seed}"
+    row = f"{task.job.method} ({task.label})" if task.label else task.job.method
+    return f"{task.job.target} {row} seed {task.job.seed}"
 
 
 def facts_key(task: Task) -> str:

@@ -25,6 +25,11 @@ def derive_seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 
+def share_of_users(share: float) -> str:
+    """The ``few_shot`` of a job as readers see it: ``10 % of users``."""
+    return f"{100 * share:g} % of users"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pretraining:
     """A pre-training artefact that jobs may share."""

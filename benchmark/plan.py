@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmark import pretrain
 from benchmark.errors import InputError, unknown
-from benchmark.jobs import PROTOCOL, Job, Pretraining, digest
+from benchmark.jobs import PROTOCOL, Job, Pretraining, digest, share_of_users
 from benchmark.method import Budget, Method, PretrainingFamily, Registry, configure, content
 from benchmark.suite import MethodEntry, PretrainingEntry, Suite
 from benchmark.train import Training
@@ -37,12 +37,12 @@ class Task:
     parts: Mapping[str, Any]
     artefact: ArtefactTask | None
     label: str | None = None
-    """What readers call its row, where the suite says so."""
+    """As of `Named`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Named:
-    """A job, and what readers call its row where the suite says so."""
+    """A job, and what readers call its row: the suite's label, of a few-shot row else its share of users."""
 
     job: Job
     label: str | None
@@ -81,7 +81,7 @@ def named_jobs(
     _check_shared_keys(suite, registry)
     _check_domains(suite)
     jobs = [
-        Named(job=job, label=entry.label)
+        Named(job=job, label=entry.label or (share_of_users(job.few_shot) if job.few_shot is not None else None))
         for target in targets or suite.targets
         for entry, method in found
         for job in _jobs(suite, entry, method, registry, target, seeds)

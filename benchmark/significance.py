@@ -11,6 +11,7 @@ Shape suffixes: S, T seeds of the first and the second method; U users; G indepe
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -160,3 +161,24 @@ def _resampled(rng: np.random.Generator, draws: int, units: int) -> NDArray[np.i
     """How often each unit is drawn when as many are drawn with replacement, int64 [draws, units]."""
     chosen = rng.integers(units, size=(draws, units)) + units * np.arange(draws)[:, None]
     return np.bincount(chosen.ravel(), minlength=draws * units).reshape(draws, units)
+
+
+def variance_split(groups: Sequence[Sequence[float]]) -> tuple[float, float | None]:
+    """Standard deviations between and within groups of runs, by one-way analysis of variance with random effects.
+
+    ``between`` is that of the groups' own effects: what chance within groups adds to the variance of their means is
+    taken off, and 0 is all that is left where that is more. ``within`` is None where each group has one run; then
+    nothing can be taken off. Groups may differ in size. Source: Searle, Casella & McCulloch, Variance Components,
+    section 3.6. Raises ValueError for fewer than two groups.
+    """
+    if len(groups) < 2:
+        raise ValueError("the variance between groups needs at least two of them")
+    sizes = np.array([len(group) for group in groups])
+    means = np.array([np.mean(group) for group in groups])
+    n, k = int(sizes.sum()), len(groups)
+    apart = float(sizes @ (means - sizes @ means / n) ** 2) / (k - 1)
+    if n == k:
+        return math.sqrt(apart), None
+    inside = sum(float(((np.array(group) - np.mean(group)) ** 2).sum()) for group in groups) / (n - k)
+    usual_size = (n - float((sizes**2).sum()) / n) / (k - 1)
+    return math.sqrt(max(0.0, (apart - inside) / usual_size)), math.sqrt(inside)

@@ -464,7 +464,7 @@ def estimate(value: float) -> Estimate:
 
 def few() -> few_shot.FewShot:
     line = few_shot.Shot(
-        label="A", shares=(0.01, 0.1, 1.0), values=tuple(map(estimate, (0.1, 0.2, 0.3))), untrained=0.15
+        label="A", shares=(0.01, 0.1, 1.0), values=tuple(map(estimate, (0.1, 0.2, 0.3))), untrained=estimate(0.15)
     )
     return few_shot.FewShot(title="Toy", metric="NDCG@10", lines=(line,))
 
@@ -483,9 +483,9 @@ def alike() -> Similarity:
 def test_few_shot_lines_carry_their_values() -> None:
     panel = few_shot.draw(few()).axes[0]
     assert points(panel)["A"] == (pytest.approx([0.01, 0.1, 1.0]), pytest.approx([0.1, 0.2, 0.3]))
-    assert [text.get_text() for text in panel.get_xticklabels()] == ["1 %", "10 %", "100 %"]
-    assert any(set(ys(line)) == {0.15} for line in panel.lines)
-    assert "0.2000 at 0.1" in few_shot.words(few()).alt
+    assert [text.get_text() for text in panel.get_xticklabels()] == ["0", "1 %", "10 %", "100 %"]
+    assert any(ys(line) == [0.15] and xs(line)[0] < 0.005 for line in panel.lines)
+    assert "A: 0.1500 zero-shot, 0.1000 at 1 %, 0.2000 at 10 %" in few_shot.words(few()).alt
 
 
 def test_similarities_are_densities_with_their_means() -> None:

@@ -15,9 +15,9 @@ from benchmark.metrics import METRICS, PRIMARY
 from benchmark.record import Record, Role
 from benchmark.report import claims, printed
 from benchmark.report.claims import Standing
-from benchmark.report.stored import Label, Outcome, Stored, rows_of, user_means
-from benchmark.report.tables import REFERENCE, Cell, Leaderboard, Row, Table, label_of
-from benchmark.significance import paired_t
+from benchmark.report.stored import Label, Outcome, Stored, by_pretraining, rows_of, seed_values, user_means
+from benchmark.report.tables import REFERENCE, Cell, Leaderboard, Pretrainings, Row, Table, label_of
+from benchmark.significance import paired_t, variance_split
 
 Item = TypeVar("Item")
 
@@ -60,9 +60,7 @@ def _table(part: Stored, shares: Mapping[str, int]) -> Table:
     standing = Standing.of(rows, _absent(part))
     groups_of_rows: tuple[tuple[str, ...], ...] = ()
     if cluster is not None:
-        values = {
-            label_of(*label): np.array([outcome.users[PRIMARY] for outcome in group]) for label, group in groups.items()
-        }
+        values = {label_of(*label): seed_values(group, PRIMARY) for label, group in groups.items()}
         rows = [
             replace(row, claim=claims.claim(row.label, standing, values, cluster))
             if row.label in standing.proposed
@@ -144,7 +142,16 @@ def _row(
         tie_rate=fmean(outcome.tie_rate for outcome in group),
         tuning=_tuning(first),
         warnings=_distinct(warning for record in records for warning in record.warnings),
+        pretrainings=_pretrainings(group),
     )
+
+
+def _pretrainings(group: Sequence[Outcome]) -> Pretrainings | None:
+    found = by_pretraining(group)
+    if len(found) < 2:
+        return None
+    between, within = variance_split([[run.users[PRIMARY].mean() for run in runs] for runs in found.values()])
+    return Pretrainings(seeds=tuple(sorted(found)), between=between, within=within)
 
 
 def _position(row: Row) -> tuple[int, int, bool]:

@@ -35,14 +35,15 @@ class Standing:
 
     @classmethod
     def of(cls, rows: Sequence[Row], absent: Sequence[str]) -> Standing:
-        def labels(which: Sequence[bool]) -> tuple[str, ...]:
-            return tuple(row.label for row, chosen in zip(rows, which, strict=True) if chosen)
+        def proposed(row: Row) -> bool:
+            return row.role == "row" or row.method in printed.PROPOSED
 
-        proposed = [row.setting == "full" and (row.role == "row" or row.method in printed.PROPOSED) for row in rows]
+        # a row that most users were kept from is no rival of one that saw them all
+        rivals = [row for row in rows if row.setting != "few-shot"]
         return cls(
-            proposed=labels(proposed),
-            baselines=labels([row.role == "paper" and row.method not in printed.PROPOSED for row in rows]),
-            controls=labels([row.role == "control" for row in rows]),
+            proposed=tuple(row.label for row in rows if row.setting == "full" and proposed(row)),
+            baselines=tuple(row.label for row in rivals if row.role == "paper" and not proposed(row)),
+            controls=tuple(row.label for row in rivals if row.role == "control"),
             absent=tuple(absent),
         )
 

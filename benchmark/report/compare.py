@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmark.errors import InputError, unknown
 from benchmark.metrics import METRICS, PRIMARY
-from benchmark.report.stored import Outcome, Stored, rows_of, stored
+from benchmark.report.stored import Outcome, Stored, rows_of, seed_values, stored
 from benchmark.report.tables import label_of
 from benchmark.significance import Paired, bootstrap, paired_t, sign_flip
 from benchmark.slices import slices_of
@@ -121,7 +121,7 @@ def _only_suite(results: Path) -> str:
 
 def _on_target(part: Stored, context: Context, first: Sequence[Outcome], second: Sequence[Outcome]) -> TargetComparison:
     def compared(metric: str, chosen_U: NDArray[np.bool_]) -> Comparison:
-        a_SU, b_TU = (np.stack([outcome.users[metric][chosen_U] for outcome in group]) for group in (first, second))
+        a_SU, b_TU = (seed_values(group, metric)[:, chosen_U] for group in (first, second))
         return _compared(a_SU, b_TU, context.cluster[chosen_U])
 
     everyone = np.ones(len(context.cluster), np.bool_)
@@ -162,4 +162,4 @@ def _compared(a_SU: NDArray[np.float64], b_TU: NDArray[np.float64], cluster_U: N
 def _seeds(group: Sequence[Outcome]) -> Seeds:
     records = [outcome.record for outcome in group]
     trained = any(record.learning_curve or record.pretraining is not None for record in records)
-    return Seeds(n=len(group), trained=trained)
+    return Seeds(n=len(seed_values(group, PRIMARY)), trained=trained)

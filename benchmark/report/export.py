@@ -13,7 +13,7 @@ import csv
 import io
 import json
 import math
-from dataclasses import asdict
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from pydantic import BaseModel
@@ -24,7 +24,7 @@ FORMAT = 1
 
 
 def render_json(board: Leaderboard) -> str:
-    content = {"format": FORMAT} | _plain(asdict(board))
+    content = {"format": FORMAT} | _plain(board)
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -44,6 +44,12 @@ def render_csv(board: Leaderboard) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        # a field with a default came later: at its default it is left out, and what was written before stays as it is
+        known = [(field, getattr(value, field.name)) for field in fields(value)]
+        return {
+            field.name: _plain(inner) for field, inner in known if field.default is MISSING or inner != field.default
+        }
     if isinstance(value, BaseModel):
         return value.model_dump()
     if isinstance(value, dict):

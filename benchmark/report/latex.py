@@ -178,7 +178,7 @@ def _target(table: Table, board: Leaderboard, name: str) -> str:
     lines = []
     for place, row in enumerate(table.rows):
         values = [_value(row, metric, marks[metric][place], spread=True) for metric in METRICS]
-        lines.append([escape(row.label), *values, *([_interval(row)] if compared else []), str(len(row.seeds))])
+        lines.append([escape(row.label), *values, *([_interval(row)] if compared else []), wording.runs(row)])
     title = table.about.title if table.about else table.target
     caption = [
         f"{escape(title)}: {escape(wording.size(table))}.",

@@ -71,7 +71,7 @@ def render_terminal(board: Leaderboard) -> str:
                 row.label,
                 *(_value(row, metric) for metric in METRICS),
                 wording.interval(row.versus),
-                len(row.seeds),
+                wording.runs(row),
                 wording.seconds(row.wall_seconds),
             ]
             for row in table.rows

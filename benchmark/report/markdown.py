@@ -124,7 +124,7 @@ def _quality(table: Table) -> str:
             wording.KINDS[row.role],
             *values,
             *([wording.interval(row.versus)] if compared else []),
-            len(row.seeds),
+            wording.runs(row),
         ]
         for row, *values in zip(table.rows, *columns, strict=True)
     ]
@@ -149,6 +149,7 @@ def _tests(table: Table) -> Iterable[str]:
             f"Smallest difference to {REFERENCE} that would be found with power 0.8: {table.detectable:.4f} {PRIMARY} "
             "(median of the rows)."
         )
+    yield from map(plain, wording.pretrainings(table))
     gains = [f"{metric} {gain:+.1%}" for metric, gain in table.improvement.items() if gain is not None]
     if gains:
         yield f"The best proposed row over the best paper baseline: {', '.join(gains)}."

@@ -20,7 +20,7 @@ from pydantic import ConfigDict, ValidationError
 from benchmark.errors import InputError
 from benchmark.files import write_text
 from benchmark.record import OverlapInfo, SourceInfo, Stored, TargetInfo
-from benchmark.report.tables import Against, Cell, Claim, Gap, Leaderboard, Row, Table
+from benchmark.report.tables import Against, Cell, Claim, Gap, Leaderboard, Pretrainings, Row, Table
 from benchmark.significance import Paired
 
 FILE = Path(__file__).with_name("leaderboard.schema.json")
@@ -28,6 +28,7 @@ CLASSES: tuple[type, ...] = (
     Leaderboard,
     Table,
     Row,
+    Pretrainings,
     Cell,
     Paired,
     Claim,

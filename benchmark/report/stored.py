@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import IncompatibleRuns, InputError, unknown
-from benchmark.jobs import Job
+from benchmark.jobs import Job, share_of_users
 from benchmark.metrics import METRICS, per_user
 from benchmark.record import Failure, Planned, Record
 from benchmark.report.tables import Gap
@@ -148,7 +148,14 @@ def _gap(job: Planned, failure: Failure | None, damage: str | None) -> Gap:
     reason = " ".join(failure.reason.split()) if failure else "not run yet"
     if damage:
         reason = f"left out, because the stored run is damaged or was edited: {damage}"
-    return Gap(method=job.method, setting=job.setting, seed=job.seed, failed=failure is not None, reason=reason)
+    return Gap(
+        method=job.method,
+        setting=job.setting,
+        seed=job.seed,
+        failed=failure is not None,
+        reason=reason,
+        label=job.label,
+    )
 
 
 def rows_of(outcomes: Sequence[Outcome]) -> dict[Label, list[Outcome]]:
@@ -161,10 +168,10 @@ def rows_of(outcomes: Sequence[Outcome]) -> dict[Label, list[Outcome]]:
     for outcome in outcomes:
         job = outcome.record.job
         alike = named.setdefault((job.method, job.setting, _name(outcome)), {})
-        alike.setdefault(json.dumps(_configuration(job), sort_keys=True), []).append(outcome)
+        alike.setdefault(json.dumps(seedless(job), sort_keys=True), []).append(outcome)
     rows: dict[Label, list[Outcome]] = {}
     for (method, setting, name), alike in named.items():
-        flat = [_flat(_configuration(group[0].record.job)) for group in alike.values()]
+        flat = [_flat(seedless(group[0].record.job)) for group in alike.values()]
         for group, own in zip(alike.values(), flat, strict=True):
             _one_run_a_seed(group)
             rows[method, setting, ", ".join(filter(None, (name, _difference(own, flat))))] = group
@@ -173,12 +180,33 @@ def rows_of(outcomes: Sequence[Outcome]) -> dict[Label, list[Outcome]]:
 
 def _name(outcome: Outcome) -> str:
     share = outcome.record.job.few_shot
-    return outcome.label or (f"{100 * share:g} % of users" if share is not None else "")
+    return outcome.label or (share_of_users(share) if share is not None else "")
 
 
 def user_means(group: Sequence[Outcome], metric: str) -> NDArray[np.float64]:
     """A metric of each user, averaged over the seeds of a row, [n_users]."""
     return np.mean([outcome.users[metric] for outcome in group], axis=0)
+
+
+def by_pretraining(group: Sequence[Outcome]) -> dict[int, list[Outcome]]:
+    """The runs of a row by the seed of the pre-training that they start from; empty where they start from none."""
+    found: dict[int, list[Outcome]] = {}
+    for outcome in group:
+        if (pretraining := outcome.record.job.pretraining) is not None:
+            found.setdefault(pretraining.seed, []).append(outcome)
+    return found
+
+
+def seed_values(group: Sequence[Outcome], metric: str) -> NDArray[np.float64]:
+    """A metric of each user under each seed of a row, [seeds, n_users].
+
+    Where a row has several pre-trainings, these are its seeds, each with the mean of the runs that start from it: such
+    runs have their pre-training in common, and are no independent witnesses of the method.
+    """
+    pretrainings = by_pretraining(group)
+    if len(pretrainings) > 1:
+        return np.stack([user_means(runs, metric) for runs in pretrainings.values()])
+    return np.stack([outcome.users[metric] for outcome in group])
 
 
 def _one_run_a_seed(group: Sequence[Outcome]) -> None:
@@ -196,8 +224,8 @@ def _one_run_a_seed(group: Sequence[Outcome]) -> None:
             )
 
 
-def _configuration(job: Job) -> dict[str, Any]:
-    """What seeds of one row have in common."""
+def seedless(job: Job) -> dict[str, Any]:
+    """A job as plain values, less its suite and its seeds: what the runs of one row have in common."""
     content = {name: value for name, value in job.as_dict().items() if name not in ("suite", "seed")}
     if job.pretraining is not None:
         content["pretraining"].pop("seed")

@@ -77,6 +77,18 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pretrainings:
+    """Of a row whose runs start from several pre-trainings: where the variance of NDCG@10 over runs comes from."""
+
+    seeds: tuple[int, ...]
+    """Of the pre-trainings."""
+    between: float
+    """Standard deviation between pre-trainings, less what chance within them adds to it; 0 where there is no more."""
+    within: float | None
+    """Standard deviation of runs that start from the same; None where each has one run."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """A method under one setting and configuration, over its seeds."""
 
@@ -110,6 +122,8 @@ class Row:
     """Share of test items that tie with another item, mean over seeds."""
     tuning: str
     warnings: tuple[str, ...]
+    pretrainings: Pretrainings | None = None
+    """Left out unless there are several."""
 
     @property
     def label(self) -> str:
@@ -126,6 +140,8 @@ class Gap:
     failed: bool
     """It was run and failed; otherwise it was not run."""
     reason: str
+    label: str | None = None
+    """What the suite calls its row; left out where it has no name of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmark.metrics import PRIMARY
 from benchmark.record import SourceInfo, TargetInfo
-from benchmark.report.tables import REFERENCE, Against, Cell, Claim, Row, Table
+from benchmark.report.tables import REFERENCE, Against, Cell, Claim, Pretrainings, Row, Table, label_of
 from benchmark.significance import Paired
 
 VERSUS = f"Δ {PRIMARY} vs {REFERENCE} (95 % CI)"
@@ -31,6 +31,25 @@ def mean(cell: Cell) -> str:
 
 def spread(cell: Cell) -> str:
     return f" ± {cell.sd:.4f}" if cell.sd is not None else ""
+
+
+def runs(row: Row) -> str:
+    """How many runs a row has: ``3``; ``6 (2 pre-trainings)``."""
+    apart = f" ({len(row.pretrainings.seeds)} pre-trainings)" if row.pretrainings else ""
+    return f"{len(row.seeds)}{apart}"
+
+
+def pretrainings(table: Table) -> list[str]:
+    """A sentence on each row with several pre-trainings: how much of its spread is theirs."""
+    return [f"{row.label}: {spread_of(row.pretrainings)}" for row in table.rows if row.pretrainings]
+
+
+def spread_of(found: Pretrainings) -> str:
+    """What the spread over its runs is made of."""
+    said = f"of {PRIMARY}, the standard deviation between its {len(found.seeds)} pre-trainings is {found.between:.4f}"
+    if found.within is None:
+        return f"{said}."
+    return f"{said} (chance within them taken off), that between runs from the same pre-training {found.within:.4f}."
 
 
 def beside_print(cell: Cell) -> str:
@@ -69,8 +88,10 @@ def gaps(table: Table) -> list[str]:
     """One line a missing result, or a group of seeds that are missing for the same reason."""
     seeds: dict[tuple[str, str], list[int]] = {}
     for gap in table.gaps:
-        name = gap.method if gap.setting == "full" else f"{gap.method} ({gap.setting})"
-        seeds.setdefault((name, f"failed: {gap.reason}" if gap.failed else gap.reason), []).append(gap.seed)
+        name = label_of(gap.method, gap.setting, gap.label or "")
+        missing = seeds.setdefault((name, f"failed: {gap.reason}" if gap.failed else gap.reason), [])
+        if gap.seed not in missing:  # once for several pre-trainings
+            missing.append(gap.seed)
     return [
         f"{name}, seed{'s' if len(missing) > 1 else ''} {', '.join(map(str, missing))}: {reason}"
         for (name, reason), missing in seeds.items()

@@ -56,7 +56,7 @@ def take(part: Stored) -> Ablation | None:
     groups: dict[str, list[Line]] = {}
     for line in lines:
         pretraining = line.job.pretraining
-        alike = [line.method, line.setting, line.job.sources, line.job.encoder]
+        alike = [line.method, line.setting, line.job.few_shot, line.job.sources, line.job.encoder]
         alike += [pretraining.sources, pretraining.epochs] if pretraining else []
         groups.setdefault(json.dumps(alike), []).append(line)
     methods = tuple(
@@ -73,7 +73,7 @@ def _ablated(part: Stored, lines: tuple[Line, ...], group: Sequence[Line]) -> Ab
     scratch = scratch_of(lines, full)
     if scratch is not None:
         variants.append(scratch)
-        names.append("no pre-training")
+        names.append(scratch.variant or "no pre-training")
     return Ablated(
         full=full.method if full.setting == "full" else f"{full.method} ({full.setting})",
         values=tuple(mean(part, full, metric).value for metric in SHOWN),

@@ -54,7 +54,8 @@ def take(part: Stored) -> Lengths | None:
     groups: dict[str, list[Line]] = {}
     for line in lines:
         if line.job.pretraining is not None:
-            alike = [line.method, line.setting, line.job.pretraining.sources, *configuration(line.job)]
+            alike = [line.method, line.setting, line.job.few_shot, line.job.pretraining.sources]
+            alike += configuration(line.job)
             groups.setdefault(json.dumps(alike, sort_keys=True), []).append(line)
     tracks = tuple(_track(part, lines, group) for group in groups.values() if len(group) > 1)
     return Lengths(title=title_of(part), metrics=SHOWN, tracks=tracks) if tracks else None
@@ -64,7 +65,8 @@ def _track(part: Stored, lines: tuple[Line, ...], group: Sequence[Line]) -> Trac
     epochs = {line: line.job.pretraining.epochs if line.job.pretraining else 0 for line in group}
     ordered = sorted(group, key=epochs.__getitem__)
     scratch = scratch_of(lines, group[0])
-    said = [text for text in group[0].variant.split(", ") if not text.startswith("pretraining.epochs=")]
+    variants = [line.variant.split(", ") for line in group]
+    said = [text for text in variants[0] if all(text in variant for variant in variants)]
     freeze = ", ".join(text.rpartition(".")[2] for text in said)
     return Track(
         label=f"{group[0].method} ({freeze})" if freeze else group[0].method,

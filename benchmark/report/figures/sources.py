@@ -53,7 +53,8 @@ def take(part: Stored) -> Sources | None:
     for line in lines:
         pretraining = line.job.pretraining
         if pretraining is not None:
-            alike = [line.method, line.setting, line.job.encoder, pretraining.epochs, *configuration(line.job)]
+            alike = [line.method, line.setting, line.job.few_shot, line.job.encoder, pretraining.epochs]
+            alike += configuration(line.job)
             groups.setdefault(json.dumps(alike, sort_keys=True), []).append(line)
     methods = tuple(_sourced(part, lines, group) for group in groups.values() if len(group) > 1)
     return Sources(title=title_of(part), metrics=SHOWN, methods=methods) if methods else None

@@ -20,6 +20,8 @@ SHOWN = (PRIMARY, "Recall@50")
 """The metrics of figures that show two: the top of the list, and further down."""
 _SCRATCH = "-scratch"
 """By convention the row ``X-scratch`` is ``X`` without pre-training."""
+ZERO_SHOT = "-zeroshot"
+"""By convention the row ``X-zeroshot`` is ``X`` as it is pre-trained, never trained on the target."""
 _SHORT = {"config.": "", "training.": "", "pretraining.config.": "", "pretraining.": "pre-training "}
 
 

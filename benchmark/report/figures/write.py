@@ -14,6 +14,7 @@ from benchmark.report.figures import (
     cost,
     critical_difference,
     curves,
+    few_shot,
     overall,
     pretraining_length,
     similarity,
@@ -94,6 +95,8 @@ def _drawn(
         if (lengths := pretraining_length.take(part)) is not None:
             words = pretraining_length.words(lengths)
             yield "pretraining-length", part, words, lambda data=lengths: pretraining_length.draw(data)
+        if (shots := few_shot.take(part)) is not None:
+            yield "few-shot", part, few_shot.words(shots), lambda data=shots: few_shot.draw(data)
         if near is not None:
             yield "similarity", part, similarity.words(near), lambda data=near: similarity.draw(data)
         if (costs := cost.take(part, shares)) is not None:
