@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from benchmark import groundwork, pretrain, store, transfer
-from benchmark.cards import load_cards
+from benchmark.cards import Cards, load_cards
 from benchmark.errors import InputError
-from benchmark.execute import Failed, default_workers, execute, facts_key, label
-from benchmark.forecast import Forecast, Size, in_words
+from benchmark.execute import Failed, default_workers, execute, facts_key, label, row_name
+from benchmark.forecast import Estimate, Forecast, Size, in_words
+from benchmark.jobs import Job, digest
 from benchmark.method import registry
 from benchmark.plan import Named, Task, named_jobs, task_of
 from benchmark.precision import resolve_precision
@@ -24,6 +25,8 @@ from benchmark.report.leaderboard import render_terminal, write_report
 from benchmark.runner import Facts, Place
 from benchmark.splits import leave_one_out
 from benchmark.suite import Suite, load_suite
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +62,18 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
             raise InputError(f"'{name}' is a source of pre-training, not a target; choose another with --targets")
     known = registry(campaign.plugins)
     jobs = named_jobs(suite, known, targets=targets, methods=campaign.methods, seeds=campaign.seeds)
+    domains = [name for named in jobs for name in _domains(named.job)]
+    jobs, waiting = _startable(jobs, cards, campaign, say)
+    encoders = groundwork.provenances(named.job.encoder for named in jobs if named.job.encoder)
     prepared = groundwork.prepare_all(
-        (name for named in jobs for name in (named.job.target, *named.job.sources)),
+        (name for named in jobs for name in _domains(named.job)),
         cards,
         data=campaign.data,
         cache=campaign.cache,
         allow_mismatch=campaign.allow_mismatch,
         say=say,
     )
-    tasks = _tasks(jobs, prepared, device)
+    tasks = _tasks(jobs, prepared, encoders, device)
     facts = _facts(tasks, prepared)
     place = Place(
         cache=campaign.cache.resolve(),
@@ -78,8 +84,9 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
     )
     stored = store.finished(place.results)
     todo = [task for task in tasks if campaign.replace or task.key[:12] not in stored]
-    say(f"suite {suite.name}: {len(tasks)} jobs, {len(tasks) - len(todo)} already stored")
-    _say_forecast(todo, facts, place, say)
+    wait = f", {len(waiting)} wait for what is missing" if waiting else ""
+    say(f"suite {suite.name}: {len(tasks) + len(waiting)} jobs, {len(tasks) - len(todo)} already stored{wait}")
+    _say_forecast(todo, waiting, _sizes(domains, prepared, cards), place, say)
     if campaign.dry_run:
         return []
     for warning in dict.fromkeys(warning for fact in facts.values() for warning in fact.warnings):
@@ -103,31 +110,103 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
     return failed
 
 
-def _say_forecast(tasks: Sequence[Task], facts: Mapping[str, Facts], place: Place, say: Callable[[str], None]) -> None:
+def _domains(job: Job) -> tuple[str, ...]:
+    return (job.target, *job.sources)
+
+
+def _startable(
+    jobs: Sequence[Named], cards: Cards, campaign: Campaign, say: Callable[[str], None]
+) -> tuple[list[Named], list[Named]]:
+    """The jobs for which all is there that they start from, and the others.
+
+    Raises InputError where there are any of the latter, unless this is only a dry run, which tells what they wait for.
+    """
+    names = (name for named in jobs for name in _domains(named.job))
+    domains = groundwork.lacking(names, cards, data=campaign.data, cache=campaign.cache)
+    with_data = [named for named in jobs if domains.keys().isdisjoint(_domains(named.job))]
+    encoders = groundwork.lacking_encoders(named.job.encoder for named in with_data if named.job.encoder)
+    told = [*domains.values(), *encoders.values()]
+    if told and not campaign.dry_run:
+        raise InputError("\n".join(["nothing was started, because something is missing", *told]))
+    for said in told:
+        say(f"missing: {said}")
+    ready = [named for named in with_data if named.job.encoder not in encoders]
+    return ready, [named for named in jobs if named not in ready]
+
+
+def _sizes(names: Iterable[str], prepared: Mapping[str, Prepared], cards: Cards) -> dict[str, Size]:
+    """How large the domains are, those that are missing as their cards expect them; without what no card says."""
+    found: dict[str, Size] = {}
+    for name in dict.fromkeys(names):
+        if name in prepared:
+            domain = prepared[name].domain
+            found[name] = Size(users=domain.n_users, items=domain.n_items, interactions=domain.n_interactions)
+            continue
+        for expected in (given.expect for given in cards[name].inputs if given.expect):
+            found[name] = Size(users=expected.users, items=expected.items, interactions=expected.interactions)
+    return found
+
+
+def _say_forecast(
+    tasks: Sequence[Task],
+    waiting: Sequence[Named],
+    sizes: Mapping[str, Size],
+    place: Place,
+    say: Callable[[str], None],
+) -> None:
     """What is going to be run, and how long that may take from what stored runs took."""
     forecast, total, unknown, guessed = Forecast.of(place.results), 0.0, 0, False
-    for (target, name), group in groupby(tasks, key=lambda task: (task.job.target, task.job.method)):
-        rows = list(group)
-        about = facts[facts_key(rows[0])].target
-        size = Size(users=about.users, items=about.items, interactions=about.interactions)
-        if not rows[0].job.training:
-            say(f"to run: {target} {name}, {len(rows)} x, not trained")
-        elif (estimate := forecast.run(name, target, size)) is None:
-            say(f"to run: {target} {name}, {len(rows)} x, no estimate: nothing like it is stored")
-            unknown += len(rows)
-        else:
-            never = ", a guess: it was never run" if estimate.guessed else ""
-            say(f"to run: {target} {name}, {len(rows)} x, about {in_words(estimate.seconds)} each{never}")
-            total, guessed = total + estimate.seconds * len(rows), guessed or estimate.guessed
-    if tasks:
-        without = f", and {unknown} jobs without an estimate" if unknown else ""
+
+    def tell(what: str, times: int, estimate: Estimate | None) -> None:
+        nonlocal total, unknown, guessed
+        if estimate is None:
+            say(f"{what}, no estimate: nothing like it is stored")
+            unknown += times
+            return
+        never = ", a guess: it was never run" if estimate.guessed else ""
+        say(f"{what}, about {in_words(estimate.seconds)}{' each' if times > 1 else ''}{never}")
+        total, guessed = total + estimate.seconds * times, guessed or estimate.guessed
+
+    artefacts = {task.artefact.key: task.artefact for task in tasks if task.artefact}
+    missing = [a.spec for key, a in artefacts.items() if not pretrain.find(a.spec, key, place.cache, place.results)]
+    specs = [*missing, *(named.job.pretraining for named in waiting if named.job.pretraining)]
+    # what differs in length alone is one piece of work: a longer one goes on from a shorter one
+    for alike in _grouped(specs, lambda spec: digest({**asdict(spec), "epochs": None})):
+        longest = max(alike, key=lambda spec: spec.epochs)
+        sources = [sizes[name] for name in longest.sources if name in sizes]
+        known = len(sources) == len(longest.sources)
+        estimate = forecast.pretraining(longest.family, sources, longest.epochs) if known else None
+        tell(f"to pre-train: {longest.family} on {', '.join(longest.sources)}, {longest.epochs} epochs", 1, estimate)
+    rows = [*(Named(job=task.job, label=task.label) for task in tasks), *waiting]
+    for alike in _grouped(rows, lambda row: f"{row.job.target} {row_name(row.job, row.label)}"):
+        job, what = alike[0].job, f"to run: {alike[0].job.target} {row_name(alike[0].job, alike[0].label)}"
+        if not job.training:
+            say(f"{what}, {len(alike)} x, not trained")
+            continue
+        size = sizes.get(job.target)
+        estimate = forecast.run(job.method, job.target, size, job.few_shot) if size else None
+        tell(f"{what}, {len(alike)} x", len(alike), estimate)
+    if rows:
+        without = f", and {unknown} without an estimate" if unknown else ""
         rough = "; what is guessed may take many times as long" if guessed else ""
-        say(f"in all about {in_words(total)} of one worker, without pre-training{without}{rough}")
+        say(f"in all about {in_words(total)} of one worker, pre-training included{without}{rough}")
 
 
-def _tasks(jobs: Sequence[Named], prepared: Mapping[str, Prepared], device: torch.device) -> list[Task]:
+def _grouped(items: Iterable[Item], key: Callable[[Item], str]) -> list[list[Item]]:
+    """Items that have a key in common, in the order of their first appearance."""
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return list(groups.values())
+
+
+def _tasks(
+    jobs: Sequence[Named],
+    prepared: Mapping[str, Prepared],
+    encoders: Mapping[str, Mapping[str, Any]],
+    device: torch.device,
+) -> list[Task]:
     fingerprints = groundwork.fingerprints(prepared)
-    encoders = groundwork.provenances(named.job.encoder for named in jobs if named.job.encoder)
     precision = resolve_precision("auto", device)
     tasks = [replace(task_of(each.job, fingerprints, encoders, precision), label=each.label) for each in jobs]
     # two names of the same data are no second run

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import pretrain, store
-from benchmark.jobs import digest
+from benchmark.jobs import Job, digest
 from benchmark.plan import ArtefactTask, Task
 from benchmark.runner import Facts, Outcome, Place, make_artefact, run_job
 
@@ -204,9 +204,13 @@ def _line(artefact: ArtefactTask) -> str:
     return digest({**artefact.parts, "epochs": None})
 
 
+def row_name(job: Job, label: str | None) -> str:
+    """A job's row as progress shows it."""
+    return f"{job.method} ({label})" if label else job.method
+
+
 def label(task: Task) -> str:
-    row = f"{task.job.method} ({task.label})" if task.label else task.job.method
-    return f"{task.job.target} {row} seed {task.job.seed}"
+    return f"{task.job.target} {row_name(task.job, task.label)} seed {task.job.seed}"
 
 
 def facts_key(task: Task) -> str:

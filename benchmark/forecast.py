@@ -1,8 +1,9 @@
-"""How long a job will take, from what stored runs took.
+"""How long a job or a pre-training will take, from what stored runs took.
 
 An epoch's work is the encoder's, in proportion to the training interactions, and the softmax's, in proportion to
 interactions times items. The shares of the two are fitted over all stored runs, a method's own pace is its runs' median
-ratio to that fit, and the number of epochs is the median of its runs.
+ratio to that fit, and the number of epochs is the median of its runs. A few-shot run is a run on so many users. An
+epoch of pre-training takes time in proportion to the training interactions of its sources.
 """
 
 from __future__ import annotations
@@ -33,6 +34,11 @@ class Size:
     items: int
     interactions: int
 
+    def of(self, share: float | None) -> Size:
+        """What a few-shot run sees of it."""
+        few = 1.0 if share is None else share
+        return Size(users=round(few * self.users), items=self.items, interactions=round(few * self.interactions))
+
     @property
     def work(self) -> NDArray[np.float64]:
         """Training interactions, and these times items; float64 [2]."""
@@ -52,7 +58,9 @@ class Forecast:
     """Estimates from runs; knows nothing where there are none."""
 
     def __init__(self, records: Iterable[Record]) -> None:
+        records = list(records)
         self.records = [record for record in records if record.learning_curve]
+        self.pretrained = [record for record in records if record.pretraining and record.pretraining.epochs]
         work = [self._size(record).work for record in self.records]
         seconds = [self._epoch_seconds(record) for record in self.records]
         self.shares = nnls(np.array(work), np.array(seconds))[0] if work else np.zeros(2)
@@ -69,7 +77,7 @@ class Forecast:
     @staticmethod
     def _size(record: Record) -> Size:
         about = record.target
-        return Size(users=about.users, items=about.items, interactions=about.interactions)
+        return Size(users=about.users, items=about.items, interactions=about.interactions).of(record.job.few_shot)
 
     @staticmethod
     def _epoch_seconds(record: Record) -> float:
@@ -81,17 +89,32 @@ class Forecast:
         cost = record.cost
         return cost.core_seconds / cost.threads if cost.device == "cpu" else cost.wall_seconds
 
-    def run(self, method: str, target: str, size: Size) -> Estimate | None:
-        """How long one run may take; None where no run of any trained method is stored."""
+    def run(self, method: str, target: str, size: Size, few_shot: float | None = None) -> Estimate | None:
+        """How long one run may take on a target of this size; None where no run of any trained method is stored."""
         same = [record for record in self.records if record.job.method == method]
-        here = [self._run_seconds(record) for record in same if record.job.target == target]
+        alike = [record for record in same if (record.job.target, record.job.few_shot) == (target, few_shot)]
+        here = [self._run_seconds(record) for record in alike]
         if here:
             return Estimate(seconds=median(here), guessed=False)
         if not self.records:
             return None
         paces = [self._epoch_seconds(r) / float(self.shares @ self._size(r).work) for r in same or self.records]
         epochs = median(len(record.learning_curve) for record in same) if same else USUAL_EPOCHS
-        return Estimate(seconds=median(paces) * epochs * float(self.shares @ size.work), guessed=not same)
+        return Estimate(seconds=median(paces) * epochs * float(self.shares @ size.of(few_shot).work), guessed=not same)
+
+    def pretraining(self, family: str, sources: Iterable[Size], epochs: int) -> Estimate | None:
+        """How long a pre-training may take; None where no run of any pre-trained method is stored."""
+        paces: dict[str, list[float]] = {}
+        for record in self.pretrained:
+            made, spec = record.pretraining, record.job.pretraining
+            pairs = sum(source.interactions - 2 * source.users for source in record.sources)
+            if made and spec and pairs > 0:
+                paces.setdefault(spec.family, []).append(made.core_seconds / made.epochs / pairs)
+        every = [pace for found in paces.values() for pace in found]
+        if not every:
+            return None
+        work = epochs * sum(float(source.work[0]) for source in sources)
+        return Estimate(seconds=median(paces.get(family, every)) * work, guessed=family not in paces)
 
 
 def in_words(seconds: float) -> str:

@@ -15,7 +15,7 @@ from benchmark.encoders import FEATURES, EncoderSpec
 from benchmark.errors import InputError
 from benchmark.method import Registry
 from benchmark.plan import ArtefactTask
-from benchmark.prepare import Prepared, prepare
+from benchmark.prepare import Prepared, prepare, prepared
 from benchmark.runner import encoded
 from benchmark.suite import Suite
 
@@ -59,6 +59,12 @@ def prepare_all(
     return found
 
 
+def lacking(names: Iterable[str], cards: Cards, *, data: Sequence[Path], cache: Path) -> dict[str, str]:
+    """By the name of each domain that can't be prepared here, what is missing and how to get it."""
+    found = {name: prepared.lacking(cards[name], data=data, cache=cache) for name in dict.fromkeys(names)}
+    return {name: said for name, said in found.items() if said is not None}
+
+
 def fingerprints(prepared: Mapping[str, Prepared]) -> dict[str, str]:
     return {name: each.domain.fingerprint for name, each in prepared.items()}
 
@@ -69,6 +75,19 @@ def provenances(encoders: Iterable[str]) -> dict[str, Mapping[str, Any]]:
         name: features.provenance(name) if name.startswith(FEATURES) else provenance(EncoderSpec.parse(name))
         for name in set(encoders)
     }
+
+
+def lacking_encoders(encoders: Iterable[str]) -> dict[str, str]:
+    """By the name of each encoder that can't be had here, why. Raises InputError for what names no encoder."""
+    found = {}
+    for name in dict.fromkeys(encoders):
+        if not name.startswith(FEATURES):
+            EncoderSpec.parse(name)
+        try:
+            provenances([name])
+        except InputError as error:
+            found[name] = str(error)
+    return found
 
 
 Text = tuple[str, str, float]

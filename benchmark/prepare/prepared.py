@@ -91,11 +91,26 @@ def examine(card: Card, *, data: Sequence[Path] = (), cache: Path) -> Prepared:
     return _prepare(card, data, cache, lambda found: not found.custom)
 
 
-def _prepare(card: Card, data: Sequence[Path], cache: Path, accept: Callable[[Prepared], bool]) -> Prepared:
-    """A domain; newly read, it is kept if ``accept`` says so, which may raise instead."""
+def lacking(card: Card, *, data: Sequence[Path] = (), cache: Path) -> str | None:
+    """What is missing to `prepare` the domain of a card, and how to get it; None where its files, or what was prepared
+    of them before, are there. Reads none of them. Raises InputError for a ``data`` folder that is not there."""
+    _check_folders(data)
+    saved = _saved_key(domain_folder(card, cache))
+    for given in card.inputs:
+        if locate(card, given, data, cache) is not None or (saved and saved.get("recipe") == _recipe(given)):
+            return None
+    return _nothing_found(card, data, cache)
+
+
+def _check_folders(data: Sequence[Path]) -> None:
     for folder in data:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such data folder")
+
+
+def _prepare(card: Card, data: Sequence[Path], cache: Path, accept: Callable[[Prepared], bool]) -> Prepared:
+    """A domain; newly read, it is kept if ``accept`` says so, which may raise instead."""
+    _check_folders(data)
     home = domain_folder(card, cache)
     home.parent.mkdir(parents=True, exist_ok=True)
     # Shards started together share a cache.
