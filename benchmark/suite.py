@@ -96,12 +96,12 @@ def load_suite(name: str) -> Suite:
     return suite
 
 
-def _path(name: str, folder: Path = Path()) -> Path:
+def _path(name: str, folder: Path = Path(), where: str = "") -> Path:
     """The file of a suite of the package, or one named by its path, which may be relative to ``folder``."""
     path = folder / name if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.is_file():
         if path.parent == FOLDER:
-            raise unknown("suite", name, suite_names())
+            raise unknown("suite", name, suite_names(), where)
         raise InputError(f"{path}: no such suite file")
     return path
 
@@ -126,7 +126,7 @@ def _taken(name: Any, key: str, path: Path, above: tuple[Path, ...]) -> dict[str
         raise InputError(f"{path}: key '{key}': expected the name of a suite or of a YAML file, found {name!r}")
     if path.resolve() in above:
         raise InputError(f"{path}: takes '{key}' from '{name}', which takes from this file; break the circle")
-    base = _path(name, path.parent)
+    base = _path(name, path.parent, f"{path}, key '{key}'")
     content = _content(base, (*above, path.resolve()))
     parse(Suite, content, base)
     return content

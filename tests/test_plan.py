@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ import pytest
 from benchmark.errors import InputError
 from benchmark.jobs import Job, derive_seed, digest
 from benchmark.method import Budget, Registry, registry
-from benchmark.plan import Task, jobs_of, task_of
-from benchmark.suite import Suite
+from benchmark.plan import Task, jobs_of, named_jobs, task_of
+from benchmark.store import finished, read_plan, read_record
+from benchmark.suite import Suite, load_suite
 from benchmark.train import Training
 
 REGISTRY = registry()
@@ -177,6 +179,135 @@ def test_mistakes_are_named_with_the_place(changes: dict[str, Any], said: str) -
         jobs(changes)
 
 
+def test_a_row_may_have_its_own_sources_encoder_and_users() -> None:
+    rows = [
+        {"name": "UniSRec_t", "sources": ["garden"]},
+        {"name": "SASRec", "few_shot": 0.1},
+        {"name": "UniSRec_t-scratch", "encoder": "also hash"},
+        {"name": "UniSRec_t", "sources": ["garden", "kitchen"], "encoder": "also hash", "few_shot": 0.5},
+    ]
+    one, few, scratch, both = jobs({"methods": rows, "seeds": 1}, targets=["target"])
+    assert one.pretraining is not None
+    assert both.pretraining is not None
+    assert (one.sources, one.pretraining.sources, one.encoder, one.setting) == (
+        ("garden",),
+        ("garden",),
+        "hash",
+        "full",
+    )
+    assert (few.few_shot, few.setting, few.sources, few.encoder) == (0.1, "few-shot", (), None)
+    assert (scratch.encoder, scratch.few_shot, scratch.setting) == ("also hash", None, "full")
+    assert (both.sources, both.pretraining.encoder, both.few_shot) == (("garden", "kitchen"), "also hash", 0.5)
+    assert "few_shot" not in task_of(scratch, FINGERPRINTS, ENCODERS, "float32").parts
+    assert task_of(few, FINGERPRINTS, ENCODERS, "float32").parts["few_shot"] == 0.1
+
+
+def test_a_row_changes_its_pre_training_and_keeps_the_rest_of_the_suites() -> None:
+    rows = [
+        {"name": "UniSRec_t", "pretraining": {"config": {"item_weight": 0.5}}},
+        {"name": "UniSRec_t", "pretraining": {"epochs": 9, "config": {"drop": 0.1}}},
+    ]
+    first, second = jobs({"methods": rows, "seeds": 1}, targets=["target"])
+    assert first.pretraining is not None
+    assert second.pretraining is not None
+    assert (first.pretraining.epochs, second.pretraining.epochs) == (2, 9)
+    told = [(spec.config["item_weight"], spec.config["drop"]) for spec in (first.pretraining, second.pretraining)]
+    assert told == [(0.5, 0.3), (1.0, 0.1)]
+
+
+def test_pre_training_seeds_cross_the_seeds_of_a_row() -> None:
+    changes = {"pretraining": {"epochs": 2, "seed": 4, "seeds": 2}, "methods": ["UniSRec_t", "UniSRec_t-zeroshot"]}
+    found = [(job.method, job.pretraining and job.pretraining.seed, job.seed) for job in jobs(changes, targets=["x"])]
+    tuned = [("UniSRec_t", first, second) for first in (4, 5) for second in (0, 1)]
+    assert found == [*tuned, ("UniSRec_t-zeroshot", 4, 0), ("UniSRec_t-zeroshot", 5, 0)]
+    rows = [{"name": "UniSRec_t", "pretraining": {"seeds": 1}}, "UniSRec_t-zeroshot"]
+    assert len(jobs(changes | {"methods": rows}, targets=["x"])) == 2 + 2
+
+
+def test_labels_are_the_suites_else_the_share_of_users_and_no_part_of_a_job() -> None:
+    rows = [
+        {"name": "SASRec", "label": "as ever"},
+        {"name": "SASRec", "few_shot": 0.005},
+        {"name": "SASRec", "few_shot": 0.25, "label": "a quarter"},
+        "Popularity",
+    ]
+    suite = Suite.model_validate(SUITE | {"methods": rows, "seeds": 1, "targets": ["target"]})
+    found = named_jobs(suite, REGISTRY)
+    assert [row.label for row in found] == ["as ever", "0.5 % of users", "a quarter", None]
+    assert "as ever" not in json.dumps(found[0].job.as_dict())
+
+
+ROW = {"name": "UniSRec_t", "config": {"experts": 2}}
+IMPOSSIBLE: dict[str, tuple[dict[str, Any], str]] = {
+    "few-shot without training": (
+        {"methods": [{"name": "UniSRec_t-zeroshot", "few_shot": 0.5}]},
+        r"method 'UniSRec_t-zeroshot': 'few_shot' of its row would have no effect, because it is not trained",
+    ),
+    "few-shot counting": ({"methods": [{"name": "Popularity", "few_shot": 0.5}]}, r"'few_shot'.*is not trained"),
+    "training of a counting method": (
+        {"methods": [{"name": "Popularity", "training": {"epochs": 3}}]},
+        r"method 'Popularity': 'training'.*is not trained",
+    ),
+    "sources of an id method": (
+        {"methods": [{"name": "SASRec", "sources": ["garden"]}]},
+        r"method 'SASRec': 'sources'.*reads no source domains",
+    ),
+    "encoder of an id method": (
+        {"methods": [{"name": "SASRec", "encoder": "hash"}]},
+        r"method 'SASRec': 'encoder'.*reads no item texts",
+    ),
+    "sources from scratch": (
+        {"methods": [{"name": "UniSRec_t-scratch", "sources": ["garden"]}]},
+        r"'sources'.*reads no source domains",
+    ),
+    "pre-training from scratch": (
+        {"methods": [{"name": "UniSRec_t-scratch", "pretraining": {"epochs": 3}}]},
+        r"method 'UniSRec_t-scratch': 'pretraining'.*starts from no pre-training",
+    ),
+    "a pre-trained row without sources": (
+        {"methods": [{"name": "UniSRec_t", "sources": []}]},
+        r"method 'UniSRec_t': it learns from source domains",
+    ),
+    "the same row twice": (
+        {"methods": ["SASRec", "Popularity", "SASRec"]},
+        r"suite 'small': rows 1 and 3 \('SASRec'\) are the same in everything",
+    ),
+    "the same row under another label": (
+        {"methods": [ROW, ROW | {"label": "another"}]},
+        r"rows 1 and 2 \('UniSRec_t'\) are the same in everything",
+    ),
+    "a default that is written out": (
+        {"methods": ["SASRec", {"name": "SASRec", "config": {"heads": 2}, "seeds": 1}]},
+        r"rows 1 and 2 \('SASRec'\) are the same in everything",
+    ),
+    "the same label twice": (
+        {"methods": [ROW | {"label": "a"}, "SASRec", {"name": "UniSRec_t", "few_shot": 0.1, "label": "a"}]},
+        r"rows 1 and 3 \('UniSRec_t'\) have the same label 'a'",
+    ),
+    "a target twice": (
+        {"targets": ["target", "other", "target"]},
+        r"suite 'small': 'target' stands twice in 'targets'",
+    ),
+    "a source twice": ({"sources": ["garden", "garden"]}, r"suite 'small': 'garden' stands twice in 'sources'"),
+    "a source of a row twice": (
+        {"methods": ["SASRec", {"name": "UniSRec_t", "sources": ["garden", "garden"]}]},
+        r"suite 'small', row 2: 'garden' stands twice in 'sources'",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_what_has_no_effect_and_what_is_named_twice_is_refused(what: str) -> None:
+    changes, said = IMPOSSIBLE[what]
+    with pytest.raises(InputError, match=said):
+        jobs({"config": {}} | changes)
+
+
+def test_one_label_may_stand_for_rows_of_two_methods() -> None:
+    rows = [{"name": name, "few_shot": 0.1, "label": "few"} for name in ("SASRec", "UniSRec_t")]
+    assert len(jobs({"methods": rows, "seeds": 1}, targets=["target"])) == 2
+
+
 def test_what_starts_from_pre_training_needs_texts_and_sources() -> None:
     with pytest.raises(ValueError, match="pre-training"):
         replace(REGISTRY.methods["UniSRec_t"], needs=frozenset({"text"}))
@@ -217,6 +348,8 @@ MATTERS: dict[str, dict[str, Any]] = {
     },
     "setting": {"job": lambda job: replace(job, setting="few-shot")},
     "track": {"job": lambda job: replace(job, track="strict")},
+    "share of users": {"job": lambda job: replace(job, few_shot=0.1)},
+    "a hyper-parameter that was added later": {"changes": {"config": {"width": 32, "whitening": False}}},
 }
 
 
@@ -253,6 +386,18 @@ DOES_NOT_MATTER: dict[str, dict[str, Any]] = {
     "precision that is given as what auto would be": {
         "changes": {"training": {"epochs": 3, "precision": "float32"}},
     },
+    "the default of a hyper-parameter that was added later": {"changes": {"config": {"width": 32, "whitening": True}}},
+    "a label, and what a row says of its own that the suite says too": {
+        "changes": {
+            "methods": [
+                {"name": "UniSRec_t", "label": "mine", "sources": ["kitchen", "garden"], "encoder": "hash"},
+                {"name": "SASRec", "label": "theirs"},
+            ]
+        }
+    },
+    "how many pre-trainings there are": {
+        "changes": {"pretraining": {"epochs": 2, "config": {"drop": 0.3}, "seeds": 3}}
+    },
     "data of a domain it does not name": {"fingerprints": {"other": "changed"}},
 }
 
@@ -284,3 +429,22 @@ def test_seeds_depend_on_every_part_and_on_where_it_ends() -> None:
     seeds = {derive_seed(*each) for each in parts}
     assert len(seeds) == len(parts)
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+@pytest.mark.parametrize("name", ["pretraining", "sampler"])
+def test_stored_runs_keep_the_keys_that_their_suite_gives_them_today(name: str) -> None:
+    plan = {entry.key: entry for entry in read_plan(RESULTS, name)}
+    records = [read_record(folder) for key, folder in finished(RESULTS).items() if key in {k[:12] for k in plan}]
+    fingerprints = {record.target.name: record.target.fingerprint for record in records}
+    fingerprints |= {source.name: source.fingerprint for record in records for source in record.sources}
+    encoders = {str(record.job.encoder): record.encoder.provenance for record in records if record.encoder}
+    (precision,) = {record.key_parts["training"]["precision"] for record in records if record.job.training}
+    tasks = [task_of(job, fingerprints, encoders, precision) for job in jobs_of(load_suite(name), REGISTRY)]
+    stored = {record.key for record in records}
+    assert stored
+    assert stored <= {task.key for task in tasks}
+    by_key = {task.key: task for task in tasks}
+    assert all(by_key[record.key].parts == record.key_parts for record in records)
