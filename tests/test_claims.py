@@ -171,3 +171,16 @@ def test_improvement_is_the_best_over_the_best(results: Path) -> None:
     store(results, "FDSA", missing(0.7))
     store(results, "Markov", FIRST, "control")
     assert table(results).improvement["NDCG@10"] == pytest.approx(0.9 / 0.5 - 1)
+
+
+def test_rows_that_most_users_were_kept_from_are_no_rivals(results: Path) -> None:
+    store(results, "UniSRec_t", missing(0.1))
+    store(results, "SASRec", missing(0.3))
+    for method, role in (("SASRec", "paper"), ("Control", "control"), ("UniSRec_t", "paper")):
+        job = make_job(method, setting="few-shot", few_shot=0.1)
+        store_run(results, job, missing(0.5), role=role)  # type: ignore[arg-type]
+    (full,) = [row for row in table(results).rows if row.label == "UniSRec_t"]
+    assert full.claim is not None
+    assert [against.rival for against in full.claim.baselines] == ["SASRec"]
+    assert full.claim.controls == ()
+    assert all(row.claim is None for row in table(results).rows if row.setting == "few-shot")

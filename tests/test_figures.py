@@ -66,7 +66,7 @@ def pretraining(epochs: int = 5, sources: tuple[str, ...] = ("a", "b"), **config
 
 def store(results: Path, method: str, greater: list[int], *, role: str = "paper", **others: Any) -> Job:
     """A run; what a job takes goes to the job, the rest to the record."""
-    of_job = {"target", "seed", "setting", "sources", "encoder", "config", "pretraining"}
+    of_job = {"target", "seed", "setting", "sources", "encoder", "config", "pretraining", "few_shot"}
     job = make_job(method, **{name: value for name, value in others.items() if name in of_job})
     about: dict[str, Any] = {name: value for name, value in others.items() if name not in of_job}
     if job.pretraining:
@@ -486,6 +486,37 @@ def test_few_shot_lines_carry_their_values() -> None:
     assert [text.get_text() for text in panel.get_xticklabels()] == ["0", "1 %", "10 %", "100 %"]
     assert any(ys(line) == [0.15] and xs(line)[0] < 0.005 for line in panel.lines)
     assert "A: 0.1500 zero-shot, 0.1000 at 1 %, 0.2000 at 10 %" in few_shot.words(few()).alt
+
+
+def test_few_shot_rows_make_a_line_from_none_to_all(results: Path) -> None:
+    """The full row is at 100 %, the zero-shot row of the same pre-training at 0, other rows are left out."""
+    for share, greater in ((0.25, SECOND), (0.05, WORSE)):
+        store(results, "UniSRec_t", greater, setting="few-shot", few_shot=share, pretraining=pretraining(5))
+        store(results, "SASRec", WORSE, setting="few-shot", few_shot=share)
+    store(results, "UniSRec_t", FIRST, pretraining=pretraining(5))
+    store(results, "UniSRec_t", WORSE, pretraining=pretraining(20))
+    store(results, "UniSRec_t-zeroshot", WORSE, setting="zero-shot", pretraining=pretraining(5))
+    store(results, "UniSRec_t-zeroshot", SECOND, setting="zero-shot", pretraining=pretraining(20))
+    store(results, "BERT4Rec", FIRST)
+    part = only(results)
+    data = few_shot.take(part)
+    assert data is not None
+    ids, tuned = sorted(data.lines, key=lambda line: line.label)
+    first, second, worse = (
+        float(per_user("NDCG@10", ranks, np.zeros(USERS, int)).mean()) for ranks in (FIRST, SECOND, WORSE)
+    )
+    assert (ids.label, ids.shares, ids.untrained) == ("SASRec", (0.05, 0.25), None)
+    assert tuned.label.startswith("UniSRec_t (")
+    assert tuned.shares == (0.05, 0.25, 1.0)
+    assert [value.value for value in tuned.values] == pytest.approx([worse, second, first])
+    assert tuned.untrained is not None
+    assert tuned.untrained.value == pytest.approx(worse)
+    for figure in (ablation, sources):
+        assert figure.take(part) is None, "shares are neither variants nor sources"
+
+
+def test_without_few_shot_rows_there_is_no_such_figure(rich: Path) -> None:
+    assert few_shot.take(only(rich)) is None
 
 
 def test_similarities_are_densities_with_their_means() -> None:

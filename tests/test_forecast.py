@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from results_tree import make_job, make_ranks, make_record
+from results_tree import make_job, make_pretraining, make_ranks, make_record, make_source
 
 from benchmark.forecast import Estimate, Forecast, Size, in_words
+from benchmark.jobs import Pretraining
 from benchmark.record import Cost, Epoch, Record
 
 
@@ -70,3 +71,33 @@ def test_nothing_is_made_up_where_nothing_is_stored() -> None:
 @pytest.mark.parametrize(("seconds", "words"), [(3.4, "3 s"), (89, "89 s"), (600, "10 min"), (7200, "2.0 h")])
 def test_durations_are_readable(seconds: float, words: str) -> None:
     assert in_words(seconds) == words
+
+
+def test_few_users_take_less_time_and_a_few_shot_run_is_no_full_run() -> None:
+    few = RUNS[0].model_copy(update={"job": make_job("SASRec", "small", setting="few-shot", few_shot=0.1)})
+    forecast, size = Forecast([*RUNS, few]), Size(users=100, items=100, interactions=10_200)
+    assert size.of(0.1) == Size(users=10, items=100, interactions=1_020)
+    full, tenth = (forecast.run("Slow", "other", size, share) for share in (None, 0.1))
+    assert full is not None
+    assert tenth is not None
+    assert tenth.seconds == pytest.approx(full.seconds / 10)
+    assert seconds(Forecast(RUNS[:1]), "SASRec", "small", size) == pytest.approx(4 * 1.1 + 1)
+    only_few = Forecast([few]).run("SASRec", "small", size)
+    assert only_few is not None
+    assert only_few.seconds != pytest.approx(4 * 1.1 + 1), "a few-shot run was taken for a full one"
+
+
+def test_pre_training_takes_time_by_epochs_and_training_interactions() -> None:
+    """600 s for 4 epochs of (400 - 2 * 50) pairs: half a second a pair and epoch."""
+    spec = Pretraining(family="F", version=1, sources=("a",), encoder="hash", config={}, epochs=4, seed=0)
+    made = RUNS[0].model_copy(
+        update={
+            "job": make_job(pretraining=spec),
+            "pretraining": make_pretraining(300.0),
+            "sources": (make_source("a"),),
+        }
+    )
+    sources = [Size(users=10, items=5, interactions=120), Size(users=5, items=5, interactions=60)]
+    assert Forecast([made]).pretraining("F", sources, 10) == Estimate(seconds=10 * 150 * 0.5, guessed=False)
+    assert Forecast([made]).pretraining("G", sources, 10) == Estimate(seconds=10 * 150 * 0.5, guessed=True)
+    assert Forecast(RUNS).pretraining("F", sources, 10) is None

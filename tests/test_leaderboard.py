@@ -37,7 +37,7 @@ from benchmark.report import printed
 from benchmark.report.export import render_csv, render_json
 from benchmark.report.leaderboard import render_terminal, write_report
 from benchmark.report.markdown import render_markdown
-from benchmark.report.stored import stored
+from benchmark.report.stored import seed_values, stored
 from benchmark.report.tables import Row, Table
 from benchmark.significance import paired_t
 from benchmark.store import list_runs, write_failure, write_plan, write_run
@@ -295,6 +295,77 @@ class TestRows:
         found = row(results, "UniSRec_t")
         assert found.seeds == (0, 0)
         assert found.cells["NDCG@10"].sd
+
+    def test_pre_trainings_are_a_source_of_variance_of_their_own(self, results: Path) -> None:
+        """NDCG@10 of the runs: 2/3 and 1/3 from one pre-training, 1/3 and 1/3 from the other."""
+        ranks = {(3, 0): FIRST, (3, 1): WORSE, (4, 0): WORSE, (4, 1): WORSE}
+        for (own, seed), greater in ranks.items():
+            pretraining = Pretraining(
+                family="UniSRec", version=1, sources=("food",), encoder="hash", config={}, epochs=3, seed=own
+            )
+            store_run(results, make_job("UniSRec_t", seed=seed, pretraining=pretraining), greater)
+        store_run(results, make_job("SASRec"), WORSE)
+        high, low = (per_user("NDCG@10", np.array(each), np.zeros(6, int)).mean() for each in (FIRST, WORSE))
+        found = row(results, "UniSRec_t")
+        assert found.seeds == (0, 0, 1, 1)
+        assert found.pretrainings is not None
+        assert found.pretrainings.seeds == (3, 4)
+        within = (high - low) / 2  # sqrt((2 (d / 2)^2 + 0) / 2 degrees of freedom)
+        assert found.pretrainings.within == pytest.approx(within)
+        assert found.pretrainings.between == pytest.approx(0.0, abs=1e-6)  # MS between d^2 / 4 is no more than within
+        assert row(results, "SASRec").pretrainings is None
+        text = report(results)
+        assert "4 (2 pre-trainings)" in text
+        assert "UniSRec_t: of NDCG@10, the standard deviation between its 2 pre-trainings is 0.0000" in text
+        content = json.loads(render_json(board_of(results)))
+        told = [each.get("pretrainings") for each in content["tables"][0]["rows"]]
+        assert [each and each["seeds"] for each in told] == [None, [3, 4]]
+        assert [("pretrainings" in each) for each in content["tables"][0]["rows"]] == [False, True]
+
+    def test_the_interval_over_seeds_draws_whole_pre_trainings(self, results: Path) -> None:
+        """Two runs of each of two pre-trainings are two witnesses, not four."""
+        for own, greater in ((0, FIRST), (1, WORSE)):
+            pretraining = Pretraining(
+                family="UniSRec", version=1, sources=("food",), encoder="hash", config={}, epochs=3, seed=own
+            )
+            for seed in (0, 1):
+                store_run(results, make_job("UniSRec_t", seed=seed, pretraining=pretraining), greater)
+        (part,) = stored("small", results)
+        first, second = (per_user("NDCG@10", np.array(each), np.zeros(6, int)) for each in (FIRST, WORSE))
+        found = sorted(seed_values(part.outcomes, "NDCG@10").tolist(), reverse=True)
+        np.testing.assert_allclose(found, [first, second])
+
+    def test_a_label_is_what_a_row_is_called(self, results: Path) -> None:
+        plan = []
+        for label, experts in ((None, 8), ("w/o MoE", 1), (None, 4), ("wide | <b>", 16)):
+            job = make_job("UniSRec_t", config={"experts": experts})
+            store_run(results, job, FIRST)
+            plan.append(planned(job).model_copy(update={"label": label}))
+        absent = make_job("UniSRec_t", config={"experts": 2})
+        plan.append(planned(absent).model_copy(update={"label": "two"}))
+        write_plan(results, "small", plan)
+        assert [row.label for row in table(results).rows] == [
+            "UniSRec_t (config.experts=8)",
+            "UniSRec_t (config.experts=4)",
+            "UniSRec_t (w/o MoE)",
+            "UniSRec_t (wide | <b>)",
+        ]
+        assert "- UniSRec_t (two), seed 0: not run yet" in report(results)
+        assert "<b>" not in report(results)
+
+    def test_rows_that_share_a_label_are_told_apart_all_the_same(self, results: Path) -> None:
+        jobs = [make_job("SASRec", config={"width": width}) for width in (8, 16)]
+        for job in jobs:
+            store_run(results, job, FIRST)
+        write_plan(results, "small", [planned(job).model_copy(update={"label": "mine"}) for job in jobs])
+        assert [row.variant for row in table(results).rows] == ["mine, config.width=8", "mine, config.width=16"]
+
+    def test_few_shot_rows_say_their_share(self, results: Path) -> None:
+        for share in (0.1, 0.005):
+            store_run(results, make_job("SASRec", setting="few-shot", few_shot=share), FIRST)
+        store_run(results, make_job("SASRec"), FIRST)
+        labels = {row.label for row in table(results).rows}
+        assert labels == {"SASRec", "SASRec (few-shot; 10 % of users)", "SASRec (few-shot; 0.5 % of users)"}
 
 
 class TestNotes:

@@ -68,6 +68,18 @@ def test_an_item_vector_is_the_gated_mean_of_whitened_texts() -> None:
         torch.testing.assert_close(found[item], expected, atol=1e-5, rtol=1e-4)
 
 
+def test_without_whitening_experts_are_linear_maps() -> None:
+    """v_i = sum_k g_ik x_i W_k; no bias is left, and the mixture stays."""
+    made = adaptor(whitening=False)
+    assert set(made.state_dict()) == {"weight_FED", "gate_FE", "noise_FE"}
+    weight, gate = (made.state_dict()[name] for name in ("weight_FED", "gate_FE"))
+    x_NF = torch.from_numpy(random_text())
+    expected = torch.einsum("ne,nf,fed->nd", (x_NF @ gate).softmax(1), x_NF, weight)
+    torch.testing.assert_close(made(x_NF), expected, atol=1e-5, rtol=1e-4)
+    twice = made(torch.cat([x_NF, torch.zeros(1, TEXT)]))
+    assert torch.equal(twice[-1], torch.zeros(WIDTH)), "a linear map takes nothing to nothing"
+
+
 def test_gates_sum_to_one_and_are_noisy_in_training_only() -> None:
     x_NF = torch.from_numpy(random_text())
     made = adaptor()
