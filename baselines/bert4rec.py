@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from benchmark.batches import PADDING, Batch, Windows, whole_windows
 from benchmark.domain import Sequences
-from benchmark.layers import EPSILON, INITIAL_STD, SequenceEncoder, Sizes, initialise
+from benchmark.layers import DROPOUT_SPACE, EPSILON, INITIAL_STD, SequenceEncoder, Sizes, initialise
 from benchmark.method import Budget, Material, Method, Model, check_ranges
 from benchmark.softmax import linear_cross_entropy
 
@@ -156,6 +156,7 @@ METHODS = (
         paper="Sun et al., CIKM 2019, arXiv:1904.06690",
         config=BERT4RecConfig,
         build=BERT4Rec,
+        space={**DROPOUT_SPACE, "hidden_share": (0.2, 0.3, 0.5)},
         defaults={"epochs": 150, "patience": 50},
         note=(
             "whole training sequences; a share of 0.3 of their items hidden, or, in half of the sequences, the last "

@@ -14,7 +14,7 @@ from torch import Tensor
 from baselines.bert4rec import HidesItems
 from benchmark.batches import PADDING, Batch, Windows, prefix_windows
 from benchmark.domain import Sequences
-from benchmark.layers import Sizes
+from benchmark.layers import DROPOUT_SPACE, Sizes
 from benchmark.method import Method
 from benchmark.softmax import linear_cross_entropy
 
@@ -62,6 +62,7 @@ METHODS = (
         paper="Sun et al., CIKM 2019, arXiv:1904.06690, as RecBole 1.0.1 trains it",
         config=Sizes,
         build=RecBole1BERT4Rec,
+        space=DROPOUT_SPACE,
         note=(
             "as the printed row was made: prefix rows whose target is never used, so that nobody's last training item "
             "is seen and no row asks for what follows it; a fifth of the items hidden, not asked at the first "

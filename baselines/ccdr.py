@@ -225,6 +225,7 @@ METHODS = (
         paper="Xie et al., KDD 2022, arXiv:2112.00999",
         config=CCDRConfig,
         build=CCDR,
+        space={"dropout": (0.0, 0.2), "edge_drop": (0.2, 0.4)},
         needs=frozenset({"sources", "taxonomy"}),
         defaults={"learning_rate": 3e-3, "epochs": 80},
         note=(

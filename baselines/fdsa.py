@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from benchmark.batches import Batch
 from benchmark.errors import InputError
-from benchmark.layers import INITIAL_STD, Dropout, SequenceEncoder, Sizes, initialise
+from benchmark.layers import DROPOUT_SPACE, INITIAL_STD, Dropout, SequenceEncoder, Sizes, initialise
 from benchmark.method import Material, Method, Model
 from benchmark.softmax import linear_cross_entropy
 
@@ -79,6 +79,7 @@ METHODS = (
         paper="Zhang et al., IJCAI 2019; features as in arXiv:2206.05941",
         config=Sizes,
         build=FDSA,
+        space=DROPOUT_SPACE,
         needs=frozenset({"text"}),
         note="reads the item texts, which UniSRec's released FDSA does not (see FDSA-released); candidates by id alone",
     ),
@@ -90,6 +91,7 @@ METHODS = (
         paper="Zhang et al., IJCAI 2019; code released with arXiv:2206.05941",
         config=Sizes,
         build=partial(FDSA, redrawn=True),
+        space=DROPOUT_SPACE,
         needs=frozenset({"text"}),
         note="reproduces a defect of UniSRec's released FDSA: the initialisation draws the frozen text table anew, so "
         "that it reads fixed random vectors of the text's width and no text; whether the printed row had it is unknown",

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmark.batches import MAX_LENGTH, Batch, Windows, history_windows, pack, prefix_windows
 from benchmark.domain import Sequences
-from benchmark.layers import MAX_DROPOUT
+from benchmark.layers import DROPOUT_SPACE, MAX_DROPOUT
 from benchmark.method import Material, Method, MethodFactory, ScoringModel, check_ranges
 from benchmark.recbole_compat import VERSION, SequentialModel, defaults, drawing_from_torch
 
@@ -185,6 +185,7 @@ def method(model: str) -> Method:
         paper=MODELS[model],
         config=configuration(model),
         build=partial(RecBole, model),
+        space=DROPOUT_SPACE if any(entry.name == "dropout" for entry in fields(configuration(model))) else {},
         defaults={"precision": "float32"} if model in FLOAT32 else {},
         note=f"model, loss and defaults of RecBole {VERSION}, but for the width; trained by this suite on prefix rows",
     )

@@ -26,7 +26,17 @@ from torch import Tensor, nn
 from benchmark.batches import MAX_LENGTH, PADDING, Batch, Windows, pack, whole_windows
 from benchmark.domain import Sequences
 from benchmark.errors import InputError
-from benchmark.layers import EPSILON, INITIAL_STD, Block, Dropout, SequenceEncoder, Sizes, initialise, visible
+from benchmark.layers import (
+    DROPOUT_SPACE,
+    EPSILON,
+    INITIAL_STD,
+    Block,
+    Dropout,
+    SequenceEncoder,
+    Sizes,
+    initialise,
+    visible,
+)
 from benchmark.method import Budget, Material, Method, Model, Phase, SourceMaterial, Trainable, check_ranges
 from benchmark.softmax import linear_cross_entropy
 
@@ -282,6 +292,7 @@ METHODS = (
         paper="Li et al., WSDM 2022, arXiv:2111.10093",
         config=RecGURUConfig,
         build=RecGURU,
+        space=DROPOUT_SPACE,
         needs=frozenset({"sources"}),
         note="our adaptation: the sources merged into one domain, no common users; the encoder is causal in the last "
         "phase and trained with it; full softmax (released: BPR, an option); decoders told from 512 shared negatives; "

@@ -25,7 +25,7 @@ from baselines.sasrec import SASRec
 from benchmark.batches import Batch, Windows, whole_windows
 from benchmark.domain import Sequences
 from benchmark.errors import InputError
-from benchmark.layers import Sizes, initialise
+from benchmark.layers import DROPOUT_SPACE, Sizes, initialise
 from benchmark.method import Budget, Material, Method, Phase, Trainable, check_ranges
 
 BATCH_TARGETS = 512
@@ -183,6 +183,7 @@ METHODS = (
         paper="Zhou et al., CIKM 2020, arXiv:2008.07873",
         config=S3RecConfig,
         build=S3Rec,
+        space=DROPOUT_SPACE,
         needs=frozenset({"taxonomy"}),
         note="10 epochs of pre-training on whole sequences; budget 'literature' has 100. Pre-training reads sequences "
         "left-aligned as fine-tuning does. Our choices: attributes of an item from its own vector, as in the paper's "

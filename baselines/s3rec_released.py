@@ -31,7 +31,7 @@ from baselines.sasrec import SASRec
 from benchmark.batches import MAX_LENGTH, PADDING, Batch, Windows, prefix_windows
 from benchmark.domain import Sequences
 from benchmark.errors import InputError
-from benchmark.layers import INITIAL_STD, initialise
+from benchmark.layers import DROPOUT_SPACE, INITIAL_STD, initialise
 from benchmark.method import Budget, Material, Method, Phase, Trainable
 
 BATCH_TOKENS = 4096
@@ -168,6 +168,7 @@ METHODS = (
         paper="Zhou et al., CIKM 2020, arXiv:2008.07873; code released with arXiv:2206.05941",
         config=ReleasedConfig,
         build=ReleasedS3Rec,
+        space=DROPOUT_SPACE,
         needs=frozenset({"text"}),
         note="12 epochs of pre-training on prefixes; budget 'literature' has 300. Reproduces: the table of text "
         "vectors drawn over with noise; attributes of another place, nearly always the padding's; positions that mean "

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.batches import Batch
-from benchmark.layers import SequenceEncoder, Sizes, initialise
+from benchmark.layers import DROPOUT_SPACE, SequenceEncoder, Sizes, initialise
 from benchmark.method import Material, Method, Model, check_ranges
 from benchmark.softmax import linear_cross_entropy
 
@@ -80,6 +80,7 @@ METHODS = (
         paper="Kang & McAuley, ICDM 2018, arXiv:1808.09781",
         config=Sizes,
         build=SASRec,
+        space=DROPOUT_SPACE,
     ),
     Method(
         name="SASRec-cos",
@@ -89,6 +90,7 @@ METHODS = (
         paper="Kang & McAuley, ICDM 2018, arXiv:1808.09781; loss of arXiv:2206.05941",
         config=CosineConfig,
         build=CosineSASRec,
+        space={**DROPOUT_SPACE, "temperature": (0.05, 0.07, 0.1)},
         note="cosine scores and temperature 0.07 instead of dot products: UniSRec's loss without its texts",
     ),
 )

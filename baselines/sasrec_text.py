@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from benchmark.batches import Batch
 from benchmark.errors import InputError
-from benchmark.layers import SequenceEncoder, Sizes, initialise
+from benchmark.layers import DROPOUT_SPACE, SequenceEncoder, Sizes, initialise
 from benchmark.method import Material, Method, Model
 from benchmark.softmax import linear_cross_entropy
 
@@ -57,6 +57,7 @@ METHODS = (
         paper="Hou et al., WWW 2023, arXiv:2210.12316, table 2",
         config=Sizes,
         build=SASRecText,
+        space=DROPOUT_SPACE,
         needs=frozenset({"text"}),
         note="frozen text vectors through one linear layer",
     ),
@@ -68,6 +69,7 @@ METHODS = (
         paper="Zhang et al., ICDE 2024, arXiv:2402.10602, table 3; sum as in arXiv:2206.05941",
         config=Sizes,
         build=partial(SASRecText, with_ids=True),
+        space=DROPOUT_SPACE,
         needs=frozenset({"text"}),
         note="SASRec_text's vectors plus a trained item table, on both sides: UniSRec_t+ID without adaptor, cosine and "
         "pre-training",

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from baselines.product_codes import Codebook, fit
 from benchmark.batches import Batch
 from benchmark.errors import InputError
-from benchmark.layers import SequenceEncoder, Sizes, initialise
+from benchmark.layers import DROPOUT_SPACE, SequenceEncoder, Sizes, initialise
 from benchmark.method import Material, Method, Model, Pretrainer, PretrainingFamily, check_ranges, take
 from benchmark.softmax import linear_cross_entropy
 
@@ -187,6 +187,7 @@ METHODS = (
         paper=PAPER,
         config=VQRecConfig,
         build=VQRec,
+        space={**DROPOUT_SPACE, "freeze": (True, False)},
         needs=frozenset({"text", "sources"}),
         pretraining="VQ-Rec",
         note=(

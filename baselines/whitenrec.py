@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from benchmark.batches import Batch
 from benchmark.errors import InputError
-from benchmark.layers import SequenceEncoder, Sizes, initialise
+from benchmark.layers import DROPOUT_SPACE, SequenceEncoder, Sizes, initialise
 from benchmark.method import Material, Method, Model
 from benchmark.softmax import linear_cross_entropy
 
@@ -83,6 +83,7 @@ METHODS = (
         paper="Zhang et al., ICDE 2024, arXiv:2402.10602",
         config=Sizes,
         build=WhitenRec,
+        space=DROPOUT_SPACE,
         needs=frozenset({"text"}),
         note="full whitening, not WhitenRec+; the head's form, without dropout, is inferred from the paper's tables",
     ),

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from benchmark.batches import Batch
 from benchmark.errors import InputError
-from benchmark.layers import SequenceEncoder, Sizes, initialise
+from benchmark.layers import DROPOUT_SPACE, SequenceEncoder, Sizes, initialise
 from benchmark.method import Material, Method, Model, Pretrainer, PretrainingFamily, check_ranges, take
 from benchmark.softmax import linear_cross_entropy
 
@@ -147,6 +147,7 @@ METHODS = tuple(
         build=ZESRec,
         needs=frozenset({"text", "sources"}),
         trained=trained,
+        space=DROPOUT_SPACE if trained else {},
         pretraining="ZESRec",
         note=f"{ADAPTATION}; {tuning}",
     )

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from benchmark import groundwork, pretrain, store, transfer
+from benchmark import groundwork, pretrain, store, transfer, trials, tuning
 from benchmark.cards import Cards, load_cards
 from benchmark.errors import InputError
 from benchmark.execute import Failed, default_workers, execute, facts_key, label, row_name
@@ -48,10 +48,17 @@ class Campaign:
     plugins: tuple[str, ...] = ()
     allow_mismatch: bool = False
     dry_run: bool = False
+    tuned: bool = False
+    """With the settings that tuning chose."""
+    trials: int = 0
+    """Of each row, to be tried instead of running the suite."""
 
 
 def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
-    """Run what has no result yet, write the report, and return the jobs that failed. Raises InputError."""
+    """Run what has no result yet, write the report (or what was tuned), and return the jobs that failed.
+
+    Raises InputError.
+    """
     device = groundwork.chosen_device(campaign.device)
     suite = load_suite(campaign.suite)
     cards = load_cards(campaign.cards, campaign.cache)
@@ -73,7 +80,16 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
         allow_mismatch=campaign.allow_mismatch,
         say=say,
     )
-    tasks = _tasks(jobs, prepared, encoders, device)
+    make = _making(prepared, encoders, device)
+    tried = tuning.candidates(jobs, make, known, campaign.trials) if campaign.trials else []
+    if campaign.trials:
+        tasks = [task for row in tried for task in row.tasks]
+    elif campaign.tuned:
+        tasks = tuning.settled(jobs, make, known, campaign.results, say)
+    else:
+        tasks = [make(named) for named in jobs]
+    # two names of the same data are no second run
+    tasks = list({task.key: task for task in tasks}.values())
     facts = _facts(tasks, prepared)
     place = Place(
         cache=campaign.cache.resolve(),
@@ -85,14 +101,18 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
     stored = store.finished(place.results)
     todo = [task for task in tasks if campaign.replace or task.key[:12] not in stored]
     wait = f", {len(waiting)} wait for what is missing" if waiting else ""
-    say(f"suite {suite.name}: {len(tasks) + len(waiting)} jobs, {len(tasks) - len(todo)} already stored{wait}")
+    what = "trials" if campaign.trials else "jobs"
+    say(f"suite {suite.name}: {len(tasks) + len(waiting)} {what}, {len(tasks) - len(todo)} already stored{wait}")
+    tuning.announce(tried, stored, campaign.trials, say)
     _say_forecast(todo, waiting, _sizes(domains, prepared, cards), place, say)
     if campaign.dry_run:
         return []
     for warning in dict.fromkeys(warning for fact in facts.values() for warning in fact.warnings):
         say(f"warning: {warning}")
     _encode(todo, prepared, place)
-    _write_surroundings(suite, tasks, prepared, place)
+    _write_contexts(tasks, prepared, place)
+    if not campaign.trials:
+        _write_plan(suite, tasks, place)
     default = 1 if device.type == "cuda" else default_workers()
     workers = min(campaign.workers or default, max(len(todo), 1))
     try:
@@ -104,6 +124,13 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
         say(f"{len(failed)} of {len(todo)} jobs failed:")
         for failure in failed:
             say(f"  {label(failure.task)}: {failure.reason} (log: {failure.log})")
+    if campaign.trials:
+        rows = tuning.outcome(tried, place.results)
+        for line in tuning.summary(rows):
+            say(line)
+        written = trials.write(campaign.results, suite.name, rows)
+        say(f"wrote {written}; `transrec run {campaign.suite} --tuned` runs the suite with what was chosen")
+        return failed
     report = write_report(suite.name, campaign.results, campaign.reports)
     say("\n" + render_terminal(report.board))
     say(f"\nwrote {report.path}")
@@ -200,17 +227,13 @@ def _grouped(items: Iterable[Item], key: Callable[[Item], str]) -> list[list[Ite
     return list(groups.values())
 
 
-def _tasks(
-    jobs: Sequence[Named],
-    prepared: Mapping[str, Prepared],
-    encoders: Mapping[str, Mapping[str, Any]],
-    device: torch.device,
-) -> list[Task]:
+def _making(
+    prepared: Mapping[str, Prepared], encoders: Mapping[str, Mapping[str, Any]], device: torch.device
+) -> Callable[[Named], Task]:
+    """What gives jobs on these data and encoders their keys."""
     fingerprints = groundwork.fingerprints(prepared)
     precision = resolve_precision("auto", device)
-    tasks = [replace(task_of(each.job, fingerprints, encoders, precision), label=each.label) for each in jobs]
-    # two names of the same data are no second run
-    return list({task.key: task for task in tasks}.values())
+    return lambda named: replace(task_of(named.job, fingerprints, encoders, precision), label=named.label)
 
 
 def _facts(tasks: Sequence[Task], prepared: Mapping[str, Prepared]) -> dict[str, Facts]:
@@ -271,10 +294,14 @@ def _context(prepared: Prepared) -> store.Context:
     )
 
 
-def _write_surroundings(suite: Suite, tasks: Sequence[Task], prepared: Mapping[str, Prepared], place: Place) -> None:
-    """The plan of the suite and the context of each target: what a report needs besides runs."""
-    for target in dict.fromkeys(task.job.target for task in tasks):
-        store.write_context(place.results, suite.name, target, _context(prepared[target]))
+def _write_contexts(tasks: Sequence[Task], prepared: Mapping[str, Prepared], place: Place) -> None:
+    """What a report needs to know of the users of each target, beside its runs."""
+    for suite, target in dict.fromkeys((task.job.suite, task.job.target) for task in tasks):
+        store.write_context(place.results, suite, target, _context(prepared[target]))
+
+
+def _write_plan(suite: Suite, tasks: Sequence[Task], place: Place) -> None:
+    """What the suite consists of, wherever its runs are stored."""
     entries = [
         Planned(
             target=task.job.target,

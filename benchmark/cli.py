@@ -114,6 +114,7 @@ def run_command(
     plugins: Plugins = None,
     allow_mismatch: AllowMismatch = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be run.")] = False,
+    tuned: Annotated[bool, typer.Option("--tuned", help="With the settings that `transrec tune` chose.")] = False,
 ) -> None:
     """Run a suite: whatever has no result yet is trained and ranked; then the report is written and shown."""
     from benchmark.campaign import Campaign, run
@@ -135,6 +136,51 @@ def run_command(
             plugins=tuple(plugins or ()),
             allow_mismatch=allow_mismatch,
             dry_run=dry_run,
+            tuned=tuned,
+        ),
+        say=lambda line: print(line, flush=True),
+    )
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command("tune")
+def tune_command(
+    suite: Annotated[str, typer.Argument(help="A suite's name, or a YAML file.")],
+    trials: Annotated[int, typer.Option(min=1, help="Configurations to try of each trained row, as given first.")],
+    targets: Annotated[str, typer.Option(help="Only these targets, separated by commas.")] = "",
+    methods: Annotated[str, typer.Option(help="Only these methods, separated by commas.")] = "",
+    data: Data = None,
+    cards: CardFolders = None,
+    results: Results = Path("results"),
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; one a processor by default.")] = None,
+    device: Device = Device.AUTO,
+    plugins: Plugins = None,
+    allow_mismatch: AllowMismatch = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be tried, and its cost.")] = False,
+) -> None:
+    """Try the same number of configurations of every trained row and note which is best on validation.
+
+    What is stored is not run again. `transrec run SUITE --tuned` runs the suite with what was chosen.
+    """
+    from benchmark.campaign import Campaign, run
+
+    failed = run(
+        Campaign(
+            suite=suite,
+            targets=_names(targets),
+            methods=_names(methods),
+            data=tuple(data or ()),
+            cards=tuple(cards or ()),
+            cache=cache_dir(),
+            results=results,
+            reports=Path("reports"),
+            workers=workers,
+            device=device.value,
+            plugins=tuple(plugins or ()),
+            allow_mismatch=allow_mismatch,
+            dry_run=dry_run,
+            trials=trials,
         ),
         say=lambda line: print(line, flush=True),
     )

@@ -162,7 +162,8 @@ def execute(
             next_in_line(task)
         elif isinstance(result, Outcome):
             done += 1
-            say(f"[{done}/{len(tasks)}] {label(task)}: test NDCG@10 {result.ndcg:.4f} ({result.seconds:.1f} s)")
+            outcome = f"{result.split} NDCG@10 {result.ndcg:.4f}"
+            say(f"[{done}/{len(tasks)}] {label(task)}: {outcome} ({result.seconds:.1f} s)")
 
     alone = False
     try:
@@ -210,7 +211,8 @@ def row_name(job: Job, label: str | None) -> str:
 
 
 def label(task: Task) -> str:
-    return f"{task.job.target} {row_name(task.job, task.label)} seed {task.job.seed}"
+    tried = f" ({task.trial})" if task.trial else ""
+    return f"{task.job.target} {row_name(task.job, task.label)} seed {task.job.seed}{tried}"
 
 
 def facts_key(task: Task) -> str:

@@ -70,11 +70,14 @@ def write_table(path: Path, table: pa.Table) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_table(path: Path, columns: Mapping[str, pa.DataType]) -> pa.Table:
-    """Read a Parquet file of exactly these columns without empty cells; raises InputError naming the file."""
+def read_table(path: Path, columns: Mapping[str, pa.DataType], *, others: bool = False) -> pa.Table:
+    """Read a Parquet file of exactly these columns without empty cells; raises InputError naming the file.
+
+    others: there may be more columns, which are not read.
+    """
     try:
         with pq.ParquetFile(path) as file:
-            table = file.read()
+            table = file.read(columns=list(columns) if others else None)
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: can't be read ({error}); delete it and run again") from error
     found = {name: table.schema.field(name).type for name in table.column_names}

@@ -9,6 +9,7 @@ Legend: B rows, L tokens a row, D width, H heads, K width of a head, T asked pos
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -23,6 +24,10 @@ INITIAL_STD = 0.02
 """Standard deviation of initial weights (RecBole's ``initializer_range``)."""
 EPSILON = 1e-12
 """Layer norm's epsilon (RecBole's ``layer_norm_eps``)."""
+
+
+DROPOUT_SPACE: Mapping[str, tuple[float, ...]] = {"dropout": (0.2, 0.5)}
+"""What tuning tries of the dropout on hidden states, unless a method declares a space of its own: both are common."""
 
 
 class _Drop(torch.autograd.Function):

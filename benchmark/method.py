@@ -204,6 +204,9 @@ class Method:
     budgets: Mapping[str, Budget] = field(default_factory=dict)
     """What a suite's row may name as ``budget``: for example ``literature``, the full length of training, where the
     default is one that fits a laptop."""
+    space: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Values that tuning may try of the method's own hyper-parameters, beside the learning rates that it tries of every
+    method (`benchmark.trials`). They must leave the sizes of pre-trained weights as they are."""
 
     def __post_init__(self) -> None:
         if self.pretraining and not self.needs >= {"text", "sources"}:

@@ -15,8 +15,11 @@ from benchmark import pretrain
 from benchmark.errors import InputError, unknown
 from benchmark.jobs import PROTOCOL, Job, Pretraining, digest, share_of_users
 from benchmark.method import Budget, Method, PretrainingFamily, Registry, configure, content
+from benchmark.record import Tuning
 from benchmark.suite import MethodEntry, PretrainingEntry, Suite
 from benchmark.train import Training
+
+AS_GIVEN = Tuning(trials=0, note="hyper-parameters as given, not tuned")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,10 @@ class Task:
     artefact: ArtefactTask | None
     label: str | None = None
     """As of `Named`."""
+    tuning: Tuning = AS_GIVEN
+    """What the record is to say of how the configuration was chosen."""
+    trial: str = ""
+    """Of a trial of tuning, what it tries; of it only the outcome on validation is told."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,7 +51,6 @@ from benchmark.record import (
     Record,
     SourceInfo,
     TargetInfo,
-    Tuning,
 )
 from benchmark.splits import leave_one_out, some_users
 from benchmark.taxonomy import attributes
@@ -93,8 +92,10 @@ class Outcome:
     """What is said of a finished job."""
 
     folder: Path
+    split: str
+    """``test``; of a trial of tuning ``valid``, for nobody should choose by what happened on test."""
     ndcg: float
-    """NDCG@10 on test."""
+    """NDCG@10 on it."""
     seconds: float
 
 
@@ -267,7 +268,7 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
         ),
         best_epoch=trained.best_epoch if trained.curve else None,
         stopped=trained.stopped,
-        tuning=Tuning(trials=0, note="hyper-parameters as given, not tuned"),
+        tuning=task.tuning,
         cost=Cost(
             wall_seconds=seconds,
             core_seconds=trained.earlier.core_seconds + time.process_time() - core_started,
@@ -294,9 +295,10 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
         diagnostics = diagnose(task.key, examined, lambda: _texts(task, place), show=facts.may_show, log=log)
     folder = store.write_run(place.results, record, ranks, diagnostics, replace=place.replace)
     checkpoint.unlink(missing_ok=True)
-    ndcg = float(per_user("NDCG@10", test.greater, test.equal).mean())
-    log(f"done: test NDCG@10 {ndcg:.4f} after {seconds:.1f} s")
-    return Outcome(folder=folder, ndcg=ndcg, seconds=seconds)
+    split_shown, shown = ("valid", valid) if task.trial else ("test", test)
+    ndcg = float(per_user("NDCG@10", shown.greater, shown.equal).mean())
+    log(f"done: {split_shown} NDCG@10 {ndcg:.4f} after {seconds:.1f} s")
+    return Outcome(folder=folder, split=split_shown, ndcg=ndcg, seconds=seconds)
 
 
 def _own_sources(task: Task, method: Method, place: Place) -> list[Domain]:

@@ -1,12 +1,14 @@
 """One folder a run, written in one step and verified when read.
 
     results/<suite>/suite.json                                          the jobs of the suite and their keys
+    results/<suite>/tuning.json                                         what was tried of each row, and chosen
     results/<suite>/<target>/context.parquet                            what reports need to know of each user
     results/<suite>/<target>/<method>/<setting>-seed<k>-<key>/record.json
                                                              ranks.parquet
                                                              diagnostics.json  what figures need besides, where known
     results/<suite>/artefacts/<family>-<epochs>-<key>.safetensors       pre-trained weights that are published
     results/<suite>/failed/<target>/<method>/<setting>-seed<k>-<key>.json
+    results/<suite>+trials/                                             runs that tuning tried: `benchmark.trials`
 
 The path is a function of the job and its key: a folder that exists is a run that is done. Folder names carry the first
 12 digits of the key. Nothing is pickled, and no raw id of a user or an item is written.
@@ -36,7 +38,7 @@ from benchmark.jobs import Job, digest
 from benchmark.record import Failure, Plan, Planned, Record
 
 RECORD, RANKS, DIAGNOSTICS = "record.json", "ranks.parquet", "diagnostics.json"
-CONTEXT, PLAN = "context.parquet", "suite.json"
+CONTEXT, PLAN, TUNING = "context.parquet", "suite.json", "tuning.json"
 LOCK = ".lock"
 FAILED, ARTEFACTS = "failed", "artefacts"
 """Folders beside the targets."""
@@ -81,17 +83,21 @@ class Ranks:
 
     def problem(self, users: int, items: int) -> str | None:
         """What keeps these from being the ranks of so many users among so many items, or None."""
-        for split in ("valid", "test"):
-            greater, equal = getattr(self, f"{split}_greater"), getattr(self, f"{split}_equal")
-            for name, counts in ((f"{split}_greater", greater), (f"{split}_equal", equal)):
-                if counts.dtype != np.int32 or counts.shape != (users,):
-                    return f"{name} is {counts.dtype} {list(counts.shape)}, expected int32 [{users}]"
-                if (counts < 0).any():
-                    return f"{name} of user {int(np.argmax(counts < 0))} is negative"
-            beyond = greater.astype(np.int64) + equal > items - 1
-            if beyond.any():
-                return f"{split}_greater + {split}_equal of user {int(np.argmax(beyond))} exceeds {items - 1}"
-        return None
+        return _problem("valid", self.valid_greater, self.valid_equal, users, items) or _problem(
+            "test", self.test_greater, self.test_equal, users, items
+        )
+
+
+def _problem(split: str, greater: NDArray[np.int32], equal: NDArray[np.int32], users: int, items: int) -> str | None:
+    for name, counts in ((f"{split}_greater", greater), (f"{split}_equal", equal)):
+        if counts.dtype != np.int32 or counts.shape != (users,):
+            return f"{name} is {counts.dtype} {list(counts.shape)}, expected int32 [{users}]"
+        if (counts < 0).any():
+            return f"{name} of user {int(np.argmax(counts < 0))} is negative"
+    beyond = greater.astype(np.int64) + equal > items - 1
+    if beyond.any():
+        return f"{split}_greater + {split}_equal of user {int(np.argmax(beyond))} exceeds {items - 1}"
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +226,19 @@ def read_run(folder: Path) -> Run:
     return Run(record=record, ranks=ranks)
 
 
+def read_valid(folder: Path, record: Record) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The (greater, equal) counts of a run on validation, [n_users] each; those on test stay unread.
+
+    Raises InputError. Without the test columns the hash of the ranks can't be checked, which `read_run` does.
+    """
+    columns = ("user", "valid_greater", "valid_equal")
+    table = _read_users(folder / RANKS, {name: _RANK_COLUMNS[name] for name in columns}, others=True)
+    greater, equal = table["valid_greater"].to_numpy(), table["valid_equal"].to_numpy()
+    if problem := _problem("valid", greater, equal, record.target.users, record.target.items):
+        raise InputError(f"{folder}: {problem}; delete the folder and run this job again")
+    return greater, equal
+
+
 def read_record(folder: Path) -> Record:
     """What a run says about itself, checked for its form only; `read_run` checks it against the ranks."""
     return read_model(folder / RECORD, Record)
@@ -322,8 +341,8 @@ def _check(record: Record, ranks: Ranks, where: str) -> None:
         raise InputError(f"{where}: {problem}; delete the folder and run this job again")
 
 
-def _read_users(path: Path, columns: Mapping[str, pa.DataType]) -> pa.Table:
-    table = read_table(path, columns)
+def _read_users(path: Path, columns: Mapping[str, pa.DataType], *, others: bool = False) -> pa.Table:
+    table = read_table(path, columns, others=others)
     if not np.array_equal(table["user"].to_numpy(), np.arange(table.num_rows)):
         raise InputError(f"{path}: the users are not 0, 1, 2, ...; delete it and run again")
     return table

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from benchmark import trials
 from benchmark.errors import InputError
 from benchmark.jobs import digest
 from benchmark.record import Record
@@ -22,6 +23,7 @@ from benchmark.store import (
     PLAN,
     RANKS,
     RECORD,
+    TUNING,
     Context,
     failure_path,
     read_context,
@@ -91,6 +93,8 @@ def _part(path: Path, weights: Weights) -> Iterator[str]:
             read_plan(path.parent.parent, path.parent.name)
         except InputError as error:
             yield str(error)
+    elif path.name == TUNING:
+        yield from trials.problems(path.parent.parent, path.parent.name)
     elif _is_unknown(path):
         yield _unknown(path)
     elif path.name == ARTEFACTS:

@@ -27,6 +27,13 @@ def names(kind: Any) -> list[str]:
     return ["format", *own] if kind is Leaderboard else own
 
 
+def optional(kind: Any) -> set[str]:
+    """What is only written where it departs from its default."""
+    if not dataclasses.is_dataclass(kind):
+        return set()
+    return {field.name for field in dataclasses.fields(kind) if field.default is not dataclasses.MISSING}
+
+
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.parent.name)
 def test_committed_leaderboards_are_of_the_form_and_read_back(path: Path) -> None:
     assert render_json(read_leaderboard(path)) == path.read_text(encoding="utf-8")
@@ -98,10 +105,8 @@ def test_the_schema_tells_every_field_of_every_class_and_allows_no_other() -> No
     assert {"format", *(field.name for field in dataclasses.fields(Leaderboard))} == set(File.model_fields)
     for kind in CLASSES:
         found = content if kind is Leaderboard else content["$defs"][kind.__name__]
-        own = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
-        optional = {each.name for each in own if each.default is not dataclasses.MISSING}
         assert list(found["properties"]) == names(kind)
-        assert found["required"] == [name for name in names(kind) if name not in optional]
+        assert found["required"] == [name for name in names(kind) if name not in optional(kind)]
         assert found["additionalProperties"] is False
     sd = content["$defs"]["Cell"]["properties"]["sd"]
     assert sd["description"].startswith("Sample standard deviation over seeds")

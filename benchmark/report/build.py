@@ -11,6 +11,7 @@ from typing import TypeVar, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark import trials
 from benchmark.metrics import METRICS, PRIMARY
 from benchmark.record import Record, Role
 from benchmark.report import claims, printed
@@ -18,6 +19,7 @@ from benchmark.report.claims import Standing
 from benchmark.report.stored import Label, Outcome, Stored, by_pretraining, rows_of, seed_values, user_means
 from benchmark.report.tables import REFERENCE, Cell, Leaderboard, Pretrainings, Row, Table, label_of
 from benchmark.significance import paired_t, variance_split
+from benchmark.trials import TunedRow
 
 Item = TypeVar("Item")
 
@@ -50,6 +52,8 @@ def _table(part: Stored, shares: Mapping[str, int]) -> Table:
     paper_name = about.paper_name if about and not about.custom and part.track == "paper" else None
     cluster = context.cluster if context is not None and len(np.unique(context.cluster)) > 1 else None
     rows = [_row(label, group, shares, paper_name, cluster) for label, group in groups.items()]
+    if part.tuned:
+        rows = _budgets(rows, groups.values(), part.tuned)
     if no_comparison is None and context is not None:
         means = {label: user_means(group, PRIMARY) for label, group in groups.items()}
         base = means[references[0]]
@@ -154,6 +158,33 @@ def _pretrainings(group: Sequence[Outcome]) -> Pretrainings | None:
     return Pretrainings(seeds=tuple(sorted(found)), between=between, within=within)
 
 
+def _budgets(rows: Sequence[Row], groups: Iterable[Sequence[Outcome]], tuned: Sequence[TunedRow]) -> list[Row]:
+    """The rows with what was tried of each, and why of some less than of others."""
+    chosen = {row.best.key: row for row in tuned if row.best}
+    tried = {trial.key for row in tuned for trial in row.trials}
+    found, reasons = [], []
+    for row, group in zip(rows, groups, strict=True):
+        keys = [outcome.record.key for outcome in group]
+        budget = next((chosen[key] for key in keys if key in chosen), None)
+        shown, reason = row, "not tuned"
+        if budget is not None:
+            reason = trials.shortfall(budget)
+            shown = replace(row, trials=budget.done, tuning=_in_words(budget.done, trials.note(budget)))
+        elif any(outcome.record.job.training for outcome in group):
+            shown = replace(row, trials=0)
+            if tried.intersection(keys):
+                reason = "run as given, though tuning chose other settings (`--tuned` runs it with these)"
+        else:
+            shown = replace(row, tuning="nothing to tune: it is not trained")
+        found.append(shown)
+        reasons.append(reason)
+    most = max((row.trials or 0 for row in found), default=0)
+    return [
+        replace(row, under_tuned=reason) if row.trials is not None and row.trials < most else row
+        for row, reason in zip(found, reasons, strict=True)
+    ]
+
+
 def _position(row: Row) -> tuple[int, int, bool]:
     """Where a row stands; rows of one place keep the order of the plan."""
     order = printed.methods()
@@ -162,8 +193,11 @@ def _position(row: Row) -> tuple[int, int, bool]:
 
 
 def _tuning(record: Record) -> str:
-    trials = record.tuning.trials
-    return f"{trials} trial{'' if trials == 1 else 's'}: {record.tuning.note}" if trials else record.tuning.note
+    return _in_words(record.tuning.trials, record.tuning.note)
+
+
+def _in_words(tried: int, note: str) -> str:
+    return f"{tried} trial{'' if tried == 1 else 's'}: {note}" if tried else note
 
 
 def _machine(record: Record) -> str:

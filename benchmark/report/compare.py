@@ -19,6 +19,7 @@ from benchmark.report.tables import label_of
 from benchmark.significance import Paired, bootstrap, paired_t, sign_flip
 from benchmark.slices import slices_of
 from benchmark.store import Context
+from benchmark.trials import SUFFIX
 
 _EQUAL = 1e-9
 """Means over seeds that differ by less are equal but for the order of a summation."""
@@ -111,7 +112,8 @@ def compare(
 
 
 def _only_suite(results: Path) -> str:
-    names = sorted(child.name for child in results.iterdir() if child.is_dir()) if results.is_dir() else []
+    folders = [child.name for child in results.iterdir() if child.is_dir()] if results.is_dir() else []
+    names = sorted(name for name in folders if not name.endswith(SUFFIX))
     if len(names) == 1:
         return names[0]
     if not names:

@@ -1,6 +1,7 @@
 """A leaderboard for programs, as JSON and CSV.
 
-``leaderboard.json`` is `benchmark.report.tables.Leaderboard` field by field, beside a ``format`` number.
+``leaderboard.json`` is `benchmark.report.tables.Leaderboard` field by field, beside a ``format`` number. A field that
+has a default is written where it departs from it.
 ``leaderboard.csv`` has one line a target, row and metric: ``suite, target, track, custom`` (0 or 1), ``method, setting,
 variant, role, seeds`` (how many), ``metric, mean, sd`` (over seeds; empty with one), ``low, high`` (of the mean's 95 %
 interval over users; empty without knowledge of them), ``printed`` (in the paper; or empty). Numbers have eight digits,
@@ -45,7 +46,7 @@ def render_csv(board: Leaderboard) -> str:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
-        # a field with a default came later: at its default it is left out, and what was written before stays as it is
+        # a field with a default is for some suites only: it is left out of the others
         known = [(field, getattr(value, field.name)) for field in fields(value)]
         return {
             field.name: _plain(inner) for field, inner in known if field.default is MISSING or inner != field.default

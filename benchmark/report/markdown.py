@@ -56,6 +56,8 @@ def _legend(board: Leaderboard) -> str:
             f"Δ is the difference to {REFERENCE} over users, each averaged over seeds first, with the 95 % interval of "
             "a paired t test; it speaks of these trained models, not of other seeds."
         )
+    if any(row.trials is not None for row in rows):
+        sentences.append(wording.TRIALS)
     if any(row.claim for row in rows):
         sentences.append(
             f"`*`: above every paper baseline in {PRIMARY}, `**`: above every control as well, by paired t tests with "
@@ -117,6 +119,7 @@ def _section(table: Table, figures: Sequence[Made], study: str) -> list[str]:
 
 def _quality(table: Table) -> str:
     compared = any(row.versus for row in table.rows)
+    tuned = any(row.trials is not None for row in table.rows)
     columns = [_column(table, metric) for metric in METRICS]
     lines = [
         [
@@ -125,10 +128,12 @@ def _quality(table: Table) -> str:
             *values,
             *([wording.interval(row.versus)] if compared else []),
             wording.runs(row),
+            *([wording.trials(row)] if tuned else []),
         ]
         for row, *values in zip(table.rows, *columns, strict=True)
     ]
-    return _grid(["method", "kind", *METRICS, *([wording.VERSUS] if compared else []), "seeds"], lines)
+    shown = ["seeds", *(["trials"] if tuned else [])]
+    return _grid(["method", "kind", *METRICS, *([wording.VERSUS] if compared else []), *shown], lines)
 
 
 def _column(table: Table, metric: str) -> list[str]:
@@ -227,6 +232,7 @@ def _notes(table: Table) -> Iterable[str]:
     if any(row.pretraining_seconds is not None for row in table.rows):
         yield "Pre-training is made once: its time is shared evenly by the runs of this report that use it."
     yield from (f"{plain(row.label)}: {plain(row.note)}" for row in table.rows if row.note)
+    yield from (f"Under-tuned: {plain(line)}." for line in wording.under_tuned(table))
     yield from _shared("Tuning", ((row.tuning, row.label) for row in table.rows), len(table.rows))
     warnings = [(warning, row.label) for row in table.rows for warning in row.warnings]
     yield from _shared("Warning", warnings, len(table.rows))

@@ -45,8 +45,9 @@ def render_page(board: Leaderboard, figures: Sequence[Made], folder: Path) -> st
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    script = environment.get_template("page.js").render()
     rows = [row for table in board.tables for row in table.rows]
+    has_trials = any(row.trials is not None for row in rows)
+    script = environment.get_template("page.js").render(has_trials=has_trials)
     return environment.get_template("page.html").render(
         board=board,
         data=htmlsafe_json_dumps(json.loads(render_json(board)), separators=(",", ":")),
@@ -58,6 +59,7 @@ def render_page(board: Leaderboard, figures: Sequence[Made], folder: Path) -> st
         has_printed=any(cell.printed is not None for row in rows for cell in row.cells.values()),
         has_versus=any(row.versus for row in rows),
         has_claims=any(row.claim for row in rows),
+        has_trials=has_trials,
         has_tied=any(table.tied for table in board.tables),
         metrics=METRICS,
         primary=PRIMARY,

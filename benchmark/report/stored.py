@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark import trials
 from benchmark.errors import IncompatibleRuns, InputError, unknown
 from benchmark.jobs import Job, share_of_users
 from benchmark.metrics import METRICS, per_user
@@ -28,6 +29,7 @@ from benchmark.store import (
     read_run,
     without_folders,
 )
+from benchmark.trials import TunedRow
 
 Label = tuple[str, str, str]
 """What makes a row: method, setting, variant."""
@@ -57,6 +59,8 @@ class Stored:
     gaps: tuple[Gap, ...]
     context: Context | None
     """Of the users; None where none fits the runs."""
+    tuned: tuple[TunedRow, ...] = ()
+    """What was tried of its rows; empty where the suite was not tuned."""
 
 
 def stored(suite: str, results: Path) -> list[Stored]:
@@ -72,6 +76,7 @@ def stored(suite: str, results: Path) -> list[Stored]:
         if suite in known or not known:
             raise InputError(f"{results}: holds no results of suite '{suite}'; run `transrec run {suite}` first")
         raise unknown("suite", suite, known, str(results))
+    tuning = trials.read(results, suite)
     done = finished(results)
     folders = {job.key: done[job.key[:12]] for job in jobs if job.key[:12] in done}
     found_runs, damaged = _readable(folders, {job.key: job.label for job in jobs})
@@ -89,7 +94,8 @@ def stored(suite: str, results: Path) -> list[Stored]:
             _gap(job, failures.get(job.key), damaged.get(job.key)) for job in group if job.key not in found_runs
         )
         context = next((context for context in contexts if context.fingerprint in fits), None)
-        found.append(Stored(target=target, track=track, outcomes=outcomes, gaps=gaps, context=context))
+        tuned = tuple(row for row in (tuning.rows if tuning else ()) if (row.target, row.track) == (target, track))
+        found.append(Stored(target=target, track=track, outcomes=outcomes, gaps=gaps, context=context, tuned=tuned))
     return found
 
 

@@ -124,6 +124,11 @@ class Row:
     warnings: tuple[str, ...]
     pretrainings: Pretrainings | None = None
     """Left out unless there are several."""
+    trials: int | None = None
+    """Configurations that were tried before this one was chosen, this one included; 0 where none was. Left out where
+    the suite was not tuned, and where a method has nothing to tune."""
+    under_tuned: str | None = None
+    """Why these are fewer than another row of the table had; left out where they are not."""
 
     @property
     def label(self) -> str:

@@ -9,6 +9,11 @@ from benchmark.significance import Paired
 
 VERSUS = f"Δ {PRIMARY} vs {REFERENCE} (95 % CI)"
 NOTHING = "-"
+UNDER_TUNED = "†"
+TRIALS = (
+    "Trials: configurations that were tried of a row, the one it is shown with being the best on validation "
+    f"({PRIMARY}, one seed); {UNDER_TUNED}: under-tuned, for another row of the table had more."
+)
 KINDS = {"paper": "paper", "control": "control", "replica": "replica", "row": "other"}
 """What readers call a role."""
 _PROTOCOLS = {
@@ -96,6 +101,18 @@ def gaps(table: Table) -> list[str]:
         f"{name}, seed{'s' if len(missing) > 1 else ''} {', '.join(map(str, missing))}: {reason}"
         for (name, reason), missing in seeds.items()
     ]
+
+
+def trials(row: Row) -> str:
+    """How many configurations were tried, marked where other rows had more."""
+    if row.trials is None:
+        return NOTHING
+    return f"{row.trials}{UNDER_TUNED if row.under_tuned else ''}"
+
+
+def under_tuned(table: Table) -> list[str]:
+    """Each row that was tuned less than another of the table, and why."""
+    return [f"{row.label} ({row.trials} trials): {row.under_tuned}" for row in table.rows if row.under_tuned]
 
 
 def star(row: Row) -> str:

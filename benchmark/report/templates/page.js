@@ -25,6 +25,9 @@
       case "kind": return kindOrder.indexOf(stored.role);
       case "versus": return stored.versus === null ? null : stored.versus.difference;
       case "seeds": return stored.seeds.length;
+{% if has_trials %}
+      case "trials": return stored.trials ?? null;
+{% endif %}
       case "core": return stored.core_seconds;
       case "memory": return stored.peak_memory_mb;
       case "parameters": return stored.parameters_trained;
