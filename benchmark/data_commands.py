@@ -7,6 +7,8 @@ import os
 import shutil
 import zipfile
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,10 +19,11 @@ from benchmark.cards import Card, Cards, Input, Role, load_card, load_cards
 from benchmark.domain import Damaged, Domain
 from benchmark.errors import InputError, at
 from benchmark.files import sibling, write_text
-from benchmark.formats.atomic import read_atomic
+from benchmark.formats.atomic import lost_in_atomic, read_atomic, write_atomic
 from benchmark.formats.interactions import check_lengths, text_warnings
 from benchmark.formats.lines import present
 from benchmark.formats.tables import Columns, read_tables
+from benchmark.formats.unisrec import write_unisrec
 from benchmark.paths import cache_dir
 from benchmark.prepare import Prepared, prepare, raw_folder
 from benchmark.prepare.kcore import domain_core
@@ -35,6 +38,20 @@ CardFolders = Annotated[list[Path] | None, typer.Option("--cards", help="Folder 
 AllowMismatch = Annotated[
     bool, typer.Option("--allow-mismatch", help="Accept data that differ from their card, as custom domains.")
 ]
+LATEST_YEAR = 7_258_118_400
+"""The year 2200 in seconds since 1970: later times are of another unit."""
+
+
+class Form(StrEnum):
+    ATOMIC = "atomic"
+    BENCHMARK = "benchmark"
+
+
+class TieOrder(StrEnum):
+    HASH = "hash"
+    LINE_ORDER = "line-order"
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -74,28 +91,58 @@ def import_command(
     items: Annotated[Path, typer.Option(help="Table of item and text: .csv, .parquet or .item.")],
     user: Annotated[str | None, typer.Option(help="Column of the user; 'user' by default.")] = None,
     item: Annotated[str | None, typer.Option(help="Column of the item, in both tables; 'item' by default.")] = None,
+    catalogue_item: Annotated[
+        str | None, typer.Option(help="Column of the item in the item table, where it is called otherwise there.")
+    ] = None,
     timestamp: Annotated[
         str | None, typer.Option(help="Column of the time (seconds since 1970 or ISO dates); 'timestamp' by default.")
     ] = None,
     text: Annotated[list[str] | None, typer.Option(help="Column of the text (repeatable); 'text' by default.")] = None,
+    ties: Annotated[
+        TieOrder, typer.Option(help="Order inside equal times of a user; line-order is right only if the file is.")
+    ] = TieOrder.HASH,
+    positions: Annotated[bool, typer.Option("--positions", help="Times are but positions: keep none.")] = False,
+    drop_unknown: Annotated[
+        bool, typer.Option("--drop-unknown", help="Leave out interactions with items that the item table lacks.")
+    ] = False,
+    drop_repeated: Annotated[
+        bool, typer.Option("--drop-repeated", help="Count rows that agree in user, item and time once.")
+    ] = False,
     k_core: Annotated[int, typer.Option(min=1, help="Keep users and items with this many interactions.")] = 1,
     role: Annotated[Role, typer.Option(help="What it will be used as.")] = "both",
 ) -> None:
     """Make a data set of your own from an interaction table and an item table."""
     if interactions.name.removesuffix(".gz").endswith(".inter"):
-        given = {"--user": user, "--item": item, "--timestamp": timestamp}
+        given = {"--user": user, "--item": item, "--catalogue-item": catalogue_item, "--timestamp": timestamp}
         needless = [option for option, column in given.items() if column is not None]
         if needless:
             raise InputError(
                 f"{interactions}: {', '.join(needless)} can't be given: the columns of atomic files are always called "
                 f"user_id, item_id and timestamp; leave it out, or bring a .csv or .parquet table"
             )
-        domain = read_atomic(interactions, items, name=name, text=text)
+        dropping = {"--drop-unknown": drop_unknown, "--drop-repeated": drop_repeated}
+        if needless := [option for option, said in dropping.items() if said]:
+            raise InputError(f"{interactions}: {', '.join(needless)} is for .csv and .parquet tables; leave it out")
+        domain = read_atomic(interactions, items, name=name, text=text, ties=ties.value, positions=positions)
     else:
         columns = Columns(
-            user=user or "user", item=item or "item", timestamp=timestamp or "timestamp", text=tuple(text or ["text"])
+            user=user or "user",
+            item=item or "item",
+            timestamp=timestamp or "timestamp",
+            text=tuple(text or ["text"]),
+            catalogue_item=catalogue_item,
         )
-        domain = read_tables(interactions, items, name=name, columns=columns)
+        domain = read_tables(
+            interactions,
+            items,
+            name=name,
+            columns=columns,
+            ties=ties.value,
+            positions=positions,
+            drop_unknown=drop_unknown,
+            drop_repeated=drop_repeated,
+            say=lambda line: typer.echo(f"warning: {line}", err=True),
+        )
     if k_core > 1:
         domain = domain_core(domain, k_core)
     if role != "source":
@@ -109,9 +156,58 @@ def import_command(
         "both": f"with --targets {card.name}, or under 'sources' of a suite",
     }
     typer.echo(
-        f"{card.name}: {domain.n_users:,} users, {domain.n_items:,} items, {domain.n_interactions:,} interactions; "
-        f"use it {use[role]}; its card is {card.file}"
+        f"{card.name}: {domain.n_users:,} users, {domain.n_items:,} items, {domain.n_interactions:,} interactions"
+        f"{_when(domain)}; use it {use[role]}; its card is {card.file}"
     )
+
+
+@app.command("export")
+def export_command(
+    name: Annotated[str, typer.Argument(help="Name or alias of a data set.")],
+    to: Annotated[Path, typer.Option(help="Folder to write to; the files get a folder of their own in it.")],
+    form: Annotated[
+        Form, typer.Option("--format", help="atomic: all interactions; benchmark: the leave-one-out split.")
+    ] = Form.ATOMIC,
+    data: Data = None,
+    cards: CardFolders = None,
+    allow_mismatch: AllowMismatch = False,
+) -> None:
+    """Write a data set as RecBole and UniSRec's scripts read it."""
+    card = all_cards(cards)[name]
+    domain = prepare(card, data=data or [], cache=cache_dir(), allow_mismatch=allow_mismatch).domain
+    folder = to / domain.name
+    if folder.exists():
+        raise InputError(f"{folder}: is there already; delete it, or give another folder with --to")
+    to.mkdir(parents=True, exist_ok=True)
+    temporary = sibling(folder)
+    try:
+        (write_atomic if form is Form.ATOMIC else write_unisrec)(domain, temporary)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    for path in sorted(folder.iterdir()):
+        typer.echo(path)
+    if form is Form.ATOMIC:
+        lost = lost_in_atomic(domain)
+        for what in lost:
+            typer.echo(f"warning: {what}: read back, it is another domain", err=True)
+        prefix = folder / domain.name
+        positions = " --positions" if domain.timestamps is None else ""
+        typer.echo(
+            f"read it back with: transrec data import NAME --interactions {prefix}.inter --items {prefix}.item "
+            f"--ties line-order{positions}"
+        )
+
+
+def _when(domain: Domain) -> str:
+    """From when to when, for readers to see whether times were understood."""
+    if domain.timestamps is None:
+        return ""
+    first, last = int(domain.timestamps.min()), int(domain.timestamps.max())
+    if not 0 <= last < LATEST_YEAR:
+        return f", times {first} to {last}: no seconds since 1970 (milliseconds?), good for their order alone"
+    start, end = (datetime.fromtimestamp(time, UTC).date().isoformat() for time in (max(first, 0), last))
+    return f", {start} to {end}"
 
 
 @app.command("show")

@@ -32,6 +32,8 @@ class Listed:
     """Hyper-parameters with their defaults, which a suite's ``config`` changes."""
     training: Mapping[str, Any] | None = None
     """Settings of the training loop in which it differs from the suite."""
+    space: Mapping[str, Any] | None = None
+    """Values that tuning may try of its hyper-parameters, beside the learning rates that it tries of every method."""
     budgets: Mapping[str, Any] | None = None
     """By name: the ``config`` and ``training`` that it stands for."""
     note: str
@@ -57,6 +59,7 @@ def _method(method: Method) -> Listed:
         pretraining=method.pretraining,
         settings=asdict(method.config()),
         training=dict(method.defaults),
+        space=dict(method.space),
         budgets={
             name: {"config": dict(budget.config), "training": dict(budget.training)}
             for name, budget in method.budgets.items()

@@ -7,7 +7,7 @@ import csv
 import gzip
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
@@ -41,17 +41,35 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         yield line, text.removesuffix("\n").removesuffix("\r")
 
 
-def read_csv(path: Path) -> Iterator[tuple[int, list[str]]]:
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+"""What may stand between the fields of a csv file, and what it is called."""
+
+
+def separator(path: Path, wanted: Collection[str]) -> str:
+    """What separates the fields of a csv file: by which its header names most of the wanted columns, else most at all.
+
+    Raises as `read_lines`.
+    """
+    _, first = next(read_lines(path), (1, ""))
+
+    def named(mark: str) -> tuple[int, int]:
+        header = next(csv.reader([first], delimiter=mark), [])
+        return len(set(header).intersection(wanted)), len(header)
+
+    return max(SEPARATORS, key=named)
+
+
+def read_csv(path: Path, separated_by: str = ",") -> Iterator[tuple[int, list[str]]]:
     """Number of the line on which each row of a UTF-8 csv file begins, and its fields; see `csv_rows`."""
-    return csv_rows(_whole_lines(path), path)
+    return csv_rows(_whole_lines(path), path, separated_by)
 
 
-def csv_rows(lines: Iterable[str], path: Path) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(lines: Iterable[str], path: Path, separated_by: str = ",") -> Iterator[tuple[int, list[str]]]:
     """Number of the line on which each row begins, and its fields; blank lines are left out.
 
     ``lines`` are those of ``path`` with their ends: a quoted field may go on over several of them. Raises InputError.
     """
-    reader = csv.reader(lines, strict=True)
+    reader = csv.reader(lines, delimiter=separated_by, strict=True)
     begins = 1
     try:
         for fields in reader:

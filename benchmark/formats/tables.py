@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from benchmark.domain import Domain
 from benchmark.errors import InputError, at
-from benchmark.formats.interactions import check_texts, is_time, tie_key, time_order, to_sequences
-from benchmark.formats.lines import read_csv, shown
+from benchmark.formats.interactions import Ties, check_texts, is_time, tie_key, time_order, to_sequences
+from benchmark.formats.lines import SEPARATORS, read_csv, separator, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,15 +27,40 @@ class Columns:
     timestamp: str = "timestamp"
     text: tuple[str, ...] = ("text",)
     """Joined by a space, in this order."""
+    catalogue_item: str | None = None
+    """Of the item in the item table, where it is not ``item``."""
 
 
-def read_tables(interactions: Path, items: Path, *, name: str, columns: Columns | None = None) -> Domain:
+def _unsaid(line: str) -> None:
+    """Say nothing."""
+
+
+def read_tables(
+    interactions: Path,
+    items: Path,
+    *,
+    name: str,
+    columns: Columns | None = None,
+    ties: Ties = "hash",
+    positions: bool = False,
+    drop_unknown: bool = False,
+    drop_repeated: bool = False,
+    say: Callable[[str], None] = _unsaid,
+) -> Domain:
     """A domain from an interaction table (user, item, timestamp) and an item table (item, text).
 
-    Each is csv (also .csv.gz) or parquet, with a header. Timestamps are seconds since 1970 or ISO 8601 dates
-    (UTC unless they say otherwise); fractions of a second order what happened, but are not kept. Ties in time are
-    ordered by SHA-256 of user, item and ``user<TAB>item<TAB>seconds``. Users are in order of first appearance; items
-    in the order of the item table, which is the catalogue: its items are candidates even where nobody took them.
+    Each is csv (also .csv.gz; commas, semicolons or tabs) or parquet, with a header. Timestamps are seconds since 1970
+    or ISO 8601 dates (UTC unless they say otherwise); fractions of a second order what happened, but are not kept. Ties
+    in time are ordered by SHA-256 of user, item and ``user<TAB>item<TAB>seconds``. Users are in order of first
+    appearance; items in the order of the item table, which is the catalogue: its items are candidates even where nobody
+    took them. An item may be named twice there if both say the same.
+
+    ties: ``line-order`` leaves those of a user as the table has them.
+    positions: the timestamp only counts positions, so the domain gets no timestamps.
+    drop_unknown: leave out interactions with items that are not in the item table.
+    drop_repeated: take rows that agree in user, item and time for one.
+    say: is told what was left out, and what may be a mistake.
+
     Raises InputError with file:line (for parquet the row, counted as if there were a header line).
     """
     columns = columns or Columns()
@@ -48,30 +73,53 @@ def read_tables(interactions: Path, items: Path, *, name: str, columns: Columns 
     users = _ids(table, columns.user)
     taken = _ids(table, columns.item)
     times = _seconds(table, columns.timestamp)
-    whole = np.floor(times).astype(np.int64)
     row_of = {raw: row for row, raw in enumerate(item_ids)}
     item_rows = np.fromiter((row_of.get(raw, -1) for raw in taken), np.int64, len(taken))
+    kept = np.ones(len(taken), bool)
     strange = np.flatnonzero(item_rows < 0)
-    if len(strange):
+    if len(strange) and not drop_unknown:
         row = int(strange[0])
         raise InputError(
             f"{table.at(row)}: item '{taken[row]}' is not in {items} (nor are {len(strange) - 1} others); "
-            f"add it there or remove the line"
+            f"add it there, remove the line, or leave such lines out with --drop-unknown"
         )
+    if len(strange):
+        kept[strange] = False
+        say(f"{len(strange)} interactions with items that are not in {items.name} are left out")
+    first: dict[tuple[str, str, float], int] = {}
+    repeated = [
+        row
+        for row, what in enumerate(zip(users, taken, times.tolist(), strict=True))
+        if first.setdefault(what, row) != row
+    ]
+    if repeated and drop_repeated:
+        kept[repeated] = False
+        say(f"{len(repeated)} interactions that repeat user, item and time of another are left out")
+    elif repeated:
+        say(
+            f"{len(repeated)} interactions repeat user, item and time of another (first: {table.at(repeated[0])}) and "
+            f"are kept; if they happened once, leave them out with --drop-repeated"
+        )
+    if not kept.any():
+        raise InputError(f"{interactions}: no interaction is left, for all are with items that are not in {items}")
+    rows = np.flatnonzero(kept)
+    users, taken = [users[row] for row in rows], [taken[row] for row in rows]
+    times, item_rows = times[rows], item_rows[rows]
+    whole = np.floor(times).astype(np.int64)
     numbers: dict[str, int] = {}
     user_rows = np.fromiter((numbers.setdefault(raw, len(numbers)) for raw in users), np.int64, len(users))
 
     def key(row: int) -> int:
         return tie_key(users[row], taken[row], f"{users[row]}\t{taken[row]}\t{whole[row]}")
 
-    order = time_order(user_rows, times, key)
+    order = time_order(user_rows, times, key if ties == "hash" else None)
     return Domain(
         name=name,
         sequences=to_sequences(user_rows, item_rows, order, len(numbers)),
         item_ids=item_ids,
         user_ids=tuple(numbers),
         texts=texts,
-        timestamps=whole[order],
+        timestamps=None if positions else whole[order],
     )
 
 
@@ -111,7 +159,8 @@ def _read_parquet(path: Path, wanted: Sequence[str]) -> _Table:
 
 
 def _read_csv(path: Path, wanted: Sequence[str]) -> _Table:
-    rows = read_csv(path)
+    mark = separator(path, wanted)
+    rows = read_csv(path, mark)
     _, header = next(rows, (1, []))
     if not header:
         raise InputError(f"{path}: not a csv table (it is empty); expected .csv, .csv.gz or .parquet")
@@ -122,8 +171,8 @@ def _read_csv(path: Path, wanted: Sequence[str]) -> _Table:
     for line, fields in rows:
         if len(fields) != len(header):
             raise InputError(
-                f"{at(path, line)}: expected {len(header)} columns separated by commas, found {len(fields)}; put "
-                f"fields that hold a comma in quotes"
+                f"{at(path, line)}: expected {len(header)} columns separated by {SEPARATORS[mark]}, found "
+                f"{len(fields)}; put fields that hold a separator in quotes"
             )
         lines.append(line)
         for column, index in index_of.items():
@@ -136,7 +185,7 @@ def _check_header(path: Path, header: Sequence[str], wanted: Sequence[str]) -> N
     if missing:
         raise InputError(
             f"{at(path, 1)}: no column {', '.join(map(repr, missing))}; the table has "
-            f"{', '.join(header)}: rename a column, or say what it is called"
+            f"{', '.join(header)}: rename a column, or say what it is called (--user, --item, --timestamp, --text)"
         )
     twice = [column for column in wanted if header.count(column) > 1]
     if twice:
@@ -151,16 +200,21 @@ def _ids(table: _Table, column: str) -> list[str]:
 
 
 def _items(path: Path, columns: Columns) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    table = _read(path, [columns.item, *columns.text])
-    ids = _ids(table, columns.item)
+    column = columns.catalogue_item or columns.item
+    table = _read(path, [column, *columns.text])
+    ids = _ids(table, column)
     if not ids:
         raise InputError(f"{path}: no items; expected rows below the header")
+    fields = [["" if value is None else str(value) for value in table.cells[column]] for column in columns.text]
+    texts = [" ".join(filter(None, row)) for row in zip(*fields, strict=True)]
     first: dict[str, int] = {}
     for row, raw in enumerate(ids):
-        if first.setdefault(raw, row) != row:
-            raise InputError(f"{table.at(row)}: item '{raw}' occurs a second time; each item needs one row")
-    fields = [["" if value is None else str(value) for value in table.cells[column]] for column in columns.text]
-    return tuple(ids), tuple(" ".join(filter(None, row)) for row in zip(*fields, strict=True))
+        if texts[first.setdefault(raw, row)] != texts[row]:
+            raise InputError(
+                f"{table.at(row)}: item '{raw}' occurs a second time with another text than in line "
+                f"{table.lines[first[raw]]}; each item needs one"
+            )
+    return tuple(first), tuple(texts[row] for row in first.values())
 
 
 def _seconds(table: _Table, column: str) -> NDArray[np.float64]:
