@@ -19,7 +19,7 @@ from benchmark.cards import Card, Cards, Input, Role, load_card, load_cards
 from benchmark.domain import Damaged, Domain
 from benchmark.errors import InputError, at
 from benchmark.files import sibling, write_text
-from benchmark.formats.atomic import lost_in_atomic, read_atomic, write_atomic
+from benchmark.formats.atomic import lost_in_atomic, read_as_missing, read_atomic, write_atomic
 from benchmark.formats.interactions import check_lengths, text_warnings
 from benchmark.formats.lines import present
 from benchmark.formats.tables import Columns, read_tables
@@ -191,6 +191,8 @@ def export_command(
         lost = lost_in_atomic(domain)
         for what in lost:
             typer.echo(f"warning: {what}: read back, it is another domain", err=True)
+        if missing := read_as_missing(domain):
+            typer.echo(f"warning: RecBole takes {missing} ids (NA, nan, None and so on) for missing values", err=True)
         prefix = folder / domain.name
         positions = " --positions" if domain.timestamps is None else ""
         typer.echo(

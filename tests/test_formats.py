@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError
 from benchmark.formats import (
     Columns,
+    lost_in_atomic,
+    read_as_missing,
     read_atomic,
     read_features,
     read_tables,
@@ -24,6 +27,7 @@ from benchmark.formats import (
     write_features,
     write_unisrec,
 )
+from benchmark.formats.atomic import MISSING
 from benchmark.formats.interactions import check_lengths, text_warnings, time_order
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
@@ -31,7 +35,7 @@ needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the real data are
 
 
 def domain_of(rows: list[list[int]], **changes: object) -> Domain:
-    n_items = 1 + max(max(row) for row in rows)
+    n_items = 1 + max(max(row) for row in rows if row)
     fields: dict[str, object] = {
         "name": "toy",
         "sequences": Sequences.of(rows),
@@ -219,6 +223,65 @@ def test_atomic_files_round_trip(
         tmp_path / "toy.inter", tmp_path / "toy.item", name="toy", ties="line-order", positions=not timed
     )
     assert again.fingerprint == domain.fingerprint
+
+
+ODD = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\t\n\r"), min_size=1, max_size=6)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_atomic_files_of_any_making_round_trip(tmp_path: Path, data: st.DataObject) -> None:
+    """Files -> domain -> files -> domain: odd ids, texts in any script or none, times with fractions, ties."""
+    users = data.draw(st.lists(ODD, min_size=1, max_size=4, unique=True))
+    items = data.draw(st.lists(ODD, min_size=1, max_size=5, unique=True))
+    texts = data.draw(st.lists(ODD.map(str.strip) | st.just(""), min_size=len(items), max_size=len(items)))
+    assume(any(texts))
+    times = st.floats(-1e10, 1e10) | st.sampled_from([0.25, 0.5, 1e9]) | st.integers(-(2**53) + 1, 2**53 - 1)
+    rows = data.draw(
+        st.lists(st.tuples(st.sampled_from(users), st.sampled_from(items), times), min_size=1, max_size=12)
+    )
+    clusters = {user: data.draw(st.sampled_from(["", "k", "ö", "7"])) for user in users}
+    lines = [f"{user}\t{item}\t{time!r}\t{clusters[user]}\n" for user, item, time in rows]
+    titles = [f"{item}\t{text}\n" for item, text in zip(items, texts, strict=True)]
+    paths = atomic(tmp_path, INTER.replace("\n", "\tcluster:token\n") + "".join(lines), ITEM + "".join(titles))
+    domain = read_atomic(*paths, name="toy")
+    assert domain.texts == tuple(texts)
+    assert lost_in_atomic(domain) == []
+    write_atomic(domain, tmp_path)
+    again = read_atomic(tmp_path / "toy.inter", tmp_path / "toy.item", name="toy", ties="line-order")
+    assert again.fingerprint == domain.fingerprint
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    texts=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), min_size=2, max_size=2),
+    clusters=st.none() | st.lists(st.integers(0, 2), min_size=2, max_size=2),
+    attributes=st.booleans(),
+    silent=st.booleans(),
+)
+def test_what_atomic_files_can_not_hold_is_told(
+    tmp_path: Path, texts: list[str], clusters: list[int] | None, attributes: bool, silent: bool
+) -> None:
+    """Nothing is told exactly where the domain that is read back is the same one."""
+    assume(any(text.strip() for text in texts))
+    domain = domain_of(
+        [[0, 1], [] if silent else [1]],
+        item_ids=("a", "b"),
+        texts=tuple(texts),
+        clusters=None if clusters is None else np.array(clusters, np.int32),
+        taxonomy=(("x",), ()) if attributes else None,
+    )
+    write_atomic(domain, tmp_path)
+    again = read_atomic(tmp_path / "toy.inter", tmp_path / "toy.item", name="toy", ties="line-order", positions=True)
+    assert (again.fingerprint == domain.fingerprint) == (lost_in_atomic(domain) == [])
+
+
+def test_what_recbole_takes_for_missing_is_what_pandas_does() -> None:
+    words = [*sorted(MISSING), "none", "NAN", "N.A.", "-", "0", "?"]
+    found = pd.read_csv(io.StringIO("\n".join(["id", *words])), dtype={"id": str})["id"]
+    assert found.isna().tolist() == [word in MISSING for word in words]
+    assert read_as_missing(domain_of([[0]], item_ids=("NA",), user_ids=("nan",))) == 2
+    assert read_as_missing(domain_of([[0]])) == 0
 
 
 def test_only_a_line_feed_ends_a_line_and_windows_ends_are_taken_off(tmp_path: Path) -> None:

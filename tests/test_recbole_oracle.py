@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,15 @@ from baselines.bert4rec import BERT4Rec, BERT4RecConfig, HidesItems
 from baselines.bert4rec_recbole1 import RecBole1BERT4Rec
 from baselines.fdsa import FDSA
 from baselines.sasrec import SASRec
-from benchmark.domain import Sequences
+from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError
+from benchmark.formats import write_atomic, write_unisrec
 from benchmark.layers import Sizes
 from benchmark.method import Material, Model
 from benchmark.metrics import METRICS, per_user
 from benchmark.rank import rank
 from benchmark.recbole_compat import load
-from benchmark.splits import HeldOut
+from benchmark.splits import HeldOut, leave_one_out
 from benchmark.testing import scores
 
 torch.set_num_threads(1)
@@ -249,3 +251,132 @@ def test_another_version_of_recbole_is_refused(monkeypatch: pytest.MonkeyPatch) 
 def test_a_module_that_is_not_there_is_named() -> None:
     with pytest.raises(InputError, match="recbole.model.no_such_model"):
         load("recbole.model.no_such_model")
+
+
+# --- data: what we export is, to RecBole, the same split
+
+
+def recboles_rows(folder: Path, name: str, **settings: Any) -> list[list[tuple[str, list[str], str]]]:
+    """(user, history, next item) of every row of training, validation and test, as RecBole itself reads them."""
+    config = load("recbole.config").Config(
+        model="SASRec",
+        dataset=name,
+        config_dict={
+            "data_path": str(folder),
+            "train_neg_sample_args": None,
+            "MAX_ITEM_LIST_LENGTH": 50,
+            "save_dataset": False,
+            "show_progress": False,
+            "state": "ERROR",
+            **settings,
+        },
+    )
+    dataset = load("recbole.data.dataset").SequentialDataset(config)
+    found = []
+    for part in dataset.build():
+        lists, lengths = part.inter_feat["item_id_list"], part.inter_feat["item_length"]
+        users, items = part.inter_feat["user_id"], part.inter_feat["item_id"]
+        found.append(
+            [
+                (
+                    str(dataset.id2token("user_id", int(user))),
+                    [str(token) for token in dataset.id2token("item_id", row[:length].numpy())],
+                    str(dataset.id2token("item_id", int(item))),
+                )
+                for user, row, length, item in zip(users, lists, lengths.tolist(), items, strict=True)
+            ]
+        )
+    return found
+
+
+def our_rows(domain: Domain, users: Sequence[str], items: Sequence[str]) -> list[list[tuple[str, list[str], str]]]:
+    """The same of our split."""
+
+    def named(rows: NDArray[np.int32]) -> list[str]:
+        return [items[row] for row in rows[-50:].tolist()]
+
+    split = leave_one_out(domain)
+    train = [
+        (users[user], named(row[:end]), items[row[end]])
+        for user, row in enumerate(split.train)
+        for end in range(1, len(row))
+    ]
+    held_out = [
+        [
+            (users[user], named(history), items[target])
+            for user, (history, target) in enumerate(zip(asked.histories, asked.targets, strict=True))
+        ]
+        for asked in (split.valid, split.test)
+    ]
+    return [train, *held_out]
+
+
+def odd_domain() -> Domain:
+    """Users of 3 to 60 interactions, repeats and ties among them; ids that are numbers, unicode or hold spaces."""
+    rng = np.random.default_rng(5)
+    lengths = (3, 4, 60, 52, 7, 3, 12)
+    item_ids = ("7", "07", "a b", "ö", "茶", "-", "0.0", "x:y", *(f"i{n}" for n in range(30)))
+    rows = [rng.integers(0, len(item_ids), length).astype(np.int32) for length in lengths]
+    # every item is taken, for RecBole knows no others
+    rows[2][: len(item_ids)] = np.arange(len(item_ids))
+    times = [np.sort(rng.integers(1_400_000_000, 1_400_000_000 + 40 * length, length)) for length in lengths]
+    return Domain(
+        name="odd",
+        sequences=Sequences.of(rows),
+        item_ids=item_ids,
+        user_ids=("1", "01", "u v", "ü", "客", "-1", "0"),
+        texts=("", *(f"Thing {n}" for n in range(1, len(item_ids)))),
+        timestamps=np.concatenate(times).astype(np.int64),
+    )
+
+
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder to work in for RecBole's configuration, which reads the command line and sets the visible GPUs."""
+    monkeypatch.setattr(sys, "argv", ["pytest"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+old_pandas = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+"""RecBole's ways with it."""
+
+
+@needs_recbole
+@old_pandas
+def test_recbole_reads_the_exported_split_as_ours(quiet: Path) -> None:
+    domain = odd_domain()
+    write_unisrec(domain, quiet / "odd")
+    found = recboles_rows(
+        quiet,
+        "odd",
+        benchmark_filename=["train", "valid", "test"],
+        alias_of_item_id=["item_id_list"],
+        load_col={"inter": ["user_id", "item_id_list", "item_id"]},
+    )
+    rows = [str(row) for row in range(domain.n_users)], [str(row) for row in range(domain.n_items)]
+    for ours, theirs in zip(our_rows(domain, *rows), found, strict=True):
+        assert sorted(theirs) == sorted(ours)
+
+
+@needs_recbole
+@old_pandas
+def test_recbole_splits_the_exported_interactions_as_we_do(quiet: Path) -> None:
+    """From the atomic files, whose ties RecBole leaves in the order of the file; but of users with three interactions
+    it trains on what we validate on, for it leaves out no more than all rows but one."""
+    domain = odd_domain()
+    write_atomic(domain, quiet / "odd")
+    found = recboles_rows(
+        quiet,
+        "odd",
+        load_col={"inter": ["user_id", "item_id", "timestamp"]},
+        eval_args={"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full", "group_by": "user"},
+    )
+    train, valid, test = our_rows(domain, domain.user_ids, domain.item_ids)
+    short = {domain.user_ids[user] for user in np.flatnonzero(domain.sequences.lengths == 3)}
+    assert len(short) == 2
+    train += [row for row in valid if row[0] in short]
+    valid = [row for row in valid if row[0] not in short]
+    for ours, theirs in zip((train, valid, test), found, strict=True):
+        assert sorted(theirs) == sorted(ours)

@@ -17,6 +17,12 @@ from benchmark.formats.unisrec import one_field, one_line
 TEXT_COLUMNS = ("title", "text", "categories", "category", "brand", "description")
 """Columns of an item file that make its text unless others are named, joined in this order."""
 
+MISSING = frozenset(
+    {"#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"}
+    | {"NULL", "NaN", "None", "n/a", "nan", "null"}
+)
+"""What pandas, by which RecBole reads these files, takes for a missing value even where it is an id."""
+
 IGNORED = frozenset({"rating"})
 """Known columns of an interaction file that sequences do not need."""
 
@@ -170,6 +176,11 @@ def _header(path: Path, fields: list[str], required: set[str], optional: frozens
     if len(set(columns)) != len(columns):
         raise InputError(f"{at(path, 1)}: a column occurs twice: {', '.join(columns)}")
     return columns
+
+
+def read_as_missing(domain: Domain) -> int:
+    """How many ids of users and items RecBole takes for missing values, whose interactions it then drops."""
+    return sum(raw in MISSING for raw in (*domain.user_ids, *domain.item_ids))
 
 
 def lost_in_atomic(domain: Domain) -> list[str]:
