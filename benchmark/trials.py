@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock
+from pydantic import model_validator
 
 from benchmark import store
 from benchmark.errors import InputError
@@ -52,6 +53,17 @@ class TunedRow(Stored):
     chosen: Count | None
     """The place in ``trials`` of the one with the highest value, the first of equals; null where all failed."""
 
+    @model_validator(mode="after")
+    def _whole(self) -> TunedRow:
+        if not self.trials or (self.chosen is not None and self.chosen >= len(self.trials)):
+            raise ValueError(f"there is no trial {self.chosen or 0} of {self.method} on {self.target}")
+        for place, trial in enumerate(self.trials):
+            if trial.settings.keys() != self.space.keys():
+                raise ValueError(f"trial {place} of {self.method} on {self.target} does not name what is in the space")
+            if type(trial.settings.get(LEARNING_RATE)) is not float:
+                raise ValueError(f"trial {place} of {self.method} on {self.target} has no {LEARNING_RATE}")
+        return self
+
     @property
     def best(self) -> Trial | None:
         return None if self.chosen is None else self.trials[self.chosen]
@@ -71,7 +83,7 @@ class Tuning(Stored):
 
     def row(self, key: str) -> TunedRow | None:
         """The row whose seed 0 has this key as its suite has it."""
-        return next((row for row in self.rows if row.trials and row.trials[0].key == key), None)
+        return next((row for row in self.rows if row.trials[0].key == key), None)
 
 
 def trials_suite(suite: str) -> str:
@@ -160,13 +172,7 @@ def read(results: Path, suite: str) -> Tuning | None:
     path = results / suite / store.TUNING
     if not path.exists():
         return None
-    found = read_model(path, Tuning)
-    for row in found.rows:
-        if not row.trials or (row.chosen is not None and row.chosen >= len(row.trials)):
-            raise InputError(
-                f"{path}: {row.method} on {row.target} has no trial {row.chosen or 0}; delete it and tune again"
-            )
-    return found
+    return read_model(path, Tuning)
 
 
 def write(results: Path, suite: str, rows: Iterable[TunedRow]) -> Path:
@@ -202,9 +208,7 @@ def problems(results: Path, suite: str) -> Iterable[str]:
         if row.chosen != (best := choose(row.trials)):
             yield f"{where}: trial {row.chosen} is called the best, which is {best}; tune again"
         settings = [trial.settings for trial in row.trials]
-        if row.space.keys() != settings[0].keys():
-            yield f"{where}: trial 0 does not name what is in the space; tune again"
-        elif settings != order(found.suite, row.target, row.method, row.space, settings[0])[: len(settings)]:
+        if settings != order(found.suite, row.target, row.method, row.space, settings[0])[: len(settings)]:
             yield f"{where}: these are not the trials that come first in the order of its space; tune again"
 
 

@@ -99,6 +99,24 @@ def test_atomic_files_can_be_imported(tmp_path: Path) -> None:
         run(*arguments, "--user", "who", "--timestamp", "when")
 
 
+def test_an_export_that_fails_leaves_nothing(tables: list[object], tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(INTER + "z,a,1\n")
+    run("import", "mine", *tables, "--role", "source")
+    with pytest.raises(InputError, match="user 'z' has 1 interactions"):
+        run("export", "mine", "--to", tmp_path / "out", "--format", "benchmark")
+    assert list((tmp_path / "out").iterdir()) == []
+    said = run("export", "mine", "--to", tmp_path / "out")
+    assert f"{tmp_path / 'out' / 'mine' / 'mine.inter'}\n" in said
+
+
+def test_what_only_tables_have_is_no_option_of_atomic_files(tmp_path: Path) -> None:
+    arguments = ["import", "m", "--interactions", tmp_path / "x.inter", "--items", tmp_path / "x.item"]
+    with pytest.raises(InputError, match="x.inter: --drop-unknown is for .csv and .parquet tables; leave it out"):
+        run(*arguments, "--drop-unknown")
+    with pytest.raises(InputError, match="x.inter: --catalogue-item can't be given"):
+        run(*arguments, "--catalogue-item", "sku")
+
+
 def test_a_name_that_is_taken_or_no_name_is_refused_and_nothing_is_left(tables: list[object], cache: Path) -> None:
     for name, says in (
         ("Scientific", "the name 'Scientific' belongs to"),

@@ -34,7 +34,7 @@ def test_every_method_is_listed_with_the_same_keys(rows: dict[str, dict[str, Any
     assert set(rows) == {*known.methods, *(f"{prefix}<name>" for prefix in known.factories)}
     expected = {"name", "names", "family", "role", "version", "paper", "consumes", "trained", "pretraining"}
     assert {frozenset(row) for row in rows.values()} == {
-        frozenset(expected | {"settings", "training", "budgets", "note"})
+        frozenset(expected | {"settings", "training", "space", "budgets", "note"})
     }
 
 
@@ -78,6 +78,7 @@ def test_a_row_says_where_a_method_comes_from_and_what_can_be_set(rows: dict[str
             "temperature": 0.07,
         },
         "training": {},
+        "space": {"dropout": [0.2, 0.5], "temperature": [0.05, 0.07, 0.1]},
         "budgets": {},
         "note": "cosine scores and temperature 0.07 instead of dot products: UniSRec's loss without its texts",
     }

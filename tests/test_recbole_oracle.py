@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -289,7 +289,7 @@ def recboles_rows(folder: Path, name: str, **settings: Any) -> list[list[tuple[s
     return found
 
 
-def our_rows(domain: Domain, users: Sequence[str], items: Sequence[str]) -> list[list[tuple[str, list[str], str]]]:
+def our_rows(domain: Domain, users: tuple[str, ...], items: tuple[str, ...]) -> list[list[tuple[str, list[str], str]]]:
     """The same of our split."""
 
     def named(rows: NDArray[np.int32]) -> list[str]:
@@ -355,7 +355,7 @@ def test_recbole_reads_the_exported_split_as_ours(quiet: Path) -> None:
         alias_of_item_id=["item_id_list"],
         load_col={"inter": ["user_id", "item_id_list", "item_id"]},
     )
-    rows = [str(row) for row in range(domain.n_users)], [str(row) for row in range(domain.n_items)]
+    rows = tuple(map(str, range(domain.n_users))), tuple(map(str, range(domain.n_items)))
     for ours, theirs in zip(our_rows(domain, *rows), found, strict=True):
         assert sorted(theirs) == sorted(ours)
 

@@ -187,13 +187,14 @@ def lost_in_atomic(domain: Domain) -> list[str]:
     """What of a domain these files can't hold: with any of it, a domain that is read back is another one."""
     texts = sum(one_line(text).strip() != text for text in domain.texts)
     silent = int((domain.sequences.lengths == 0).sum())
-    clusters = domain.clusters
+    clusters = [] if domain.clusters is None else domain.clusters.tolist()
+    first = list(dict.fromkeys(clusters))
+    renumbered = first != list(range(len(first)))
     said = {
         f"{texts} item texts hold tabs, line breaks or spaces at an end, which become spaces or nothing": texts,
         f"{silent} users have no interactions": silent,
         "the attributes of items (taxonomy) have no column": domain.taxonomy is not None,
-        "clusters of users are numbered in another order": clusters is not None
-        and not np.array_equal(_numbered([str(number) for number in clusters.tolist()]), clusters),
+        "clusters of users are numbered in another order": renumbered,
     }
     return [words for words, is_so in said.items() if is_so]
 
