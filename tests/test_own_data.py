@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from in_process import jobs_run_here
 from test_campaign import Done, Place
 
 from benchmark.cards import load_cards
@@ -80,8 +81,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Followed:
     (place.folder / "my-suite.yaml").write_text(block("name: my-suite"), encoding="utf-8")
     done = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("benchmark.report.leaderboard.write_figures", lambda parts, board, alike, folder: ())
-        patch.setattr("benchmark.campaign.default_workers", lambda: 1)  # a process takes longer to start than its jobs
+        jobs_run_here(patch)
         for commands in (each for each in BLOCKS if each.startswith("transrec ")):
             for command in commands.splitlines():
                 done[command] = place.transrec(*shlex.split(command)[1:])

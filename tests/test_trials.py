@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from in_process import jobs_run_here
 from results_tree import USERS, board_of, make_job, make_key, make_ranks, make_record, store_context, store_run
 from test_campaign import Done, Place
 
@@ -26,6 +27,8 @@ from benchmark.errors import InputError
 from benchmark.method import registry
 from benchmark.record import Planned
 from benchmark.report.export import render_json
+from benchmark.report.latex import render_tables
+from benchmark.report.leaderboard import render_terminal
 from benchmark.report.markdown import render_markdown
 from benchmark.report.tables import Leaderboard, Row
 from benchmark.store import RANKS, Ranks, list_runs, read_run, write_plan, write_run
@@ -243,6 +246,8 @@ def test_a_report_shows_each_budget_and_marks_what_had_less(tree: tuple[Path, di
     assert "|   trials |" in text
     assert "2†" in text
     assert "- Under-tuned: FDSA (2 trials): no more were asked for." in text
+    assert "Configurations tried: SASRec 3, FDSA 2 (under-tuned)." in render_tables(board)["tables/toy.tex"]
+    assert "Under-tuned:\n  FDSA (2 trials): no more were asked for" in render_terminal(board)
     content = json.loads(render_json(board))
     assert [found.get("under_tuned") for found in content["tables"][0]["rows"]] == [None, "no more were asked for"]
 
@@ -341,7 +346,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, dict[str, Do
     """A suite whose own learning rate is hopeless: tuned, tuned again after one trial was lost, and run."""
     place = Place(tmp_path_factory.mktemp("tuned"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("benchmark.report.leaderboard.write_figures", lambda parts, board, alike, folder: ())
+        jobs_run_here(patch)
         hopeless = {"epochs": 1, "batch_targets": 512, "learning_rate": 1e-8}
         rows = ["Popularity", "SASRec", "UniSRec_t", "Diverges"]
         suite = place.suite(methods=rows, training=hopeless)

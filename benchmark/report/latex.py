@@ -187,6 +187,7 @@ def _target(table: Table, board: Leaderboard, name: str) -> str:
         *([f"$\\Delta$: difference to {REFERENCE} in {PRIMARY} with its 95\\,\\% interval."] if compared else []),
         *_star_caption(board),
         *_doubt(table),
+        *(f"Configurations tried: {escape(said)}." for said in wording.budgets(table)),
         *(f"Not told apart in {PRIMARY}: {escape(group)}." for group in wording.tied(table)),
     ]
     head = ["Method", *METRICS, *([rf"$\Delta$ {PRIMARY}"] if compared else []), "Seeds"]

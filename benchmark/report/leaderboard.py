@@ -81,6 +81,8 @@ def render_terminal(board: Leaderboard) -> str:
             parts.append(tabulate(lines, headers, tablefmt="simple", disable_numparse=True))
         if claims := wording.claims(table):
             parts.append("\n".join(claims))
+        if less := wording.under_tuned(table):
+            parts.append("Under-tuned:\n" + "\n".join(f"  {line}" for line in less))
         if table.gaps:
             parts.append("Without a result:\n" + "\n".join(f"  {line}" for line in wording.gaps(table)))
     return "\n\n".join(parts)

@@ -110,6 +110,16 @@ def trials(row: Row) -> str:
     return f"{row.trials}{UNDER_TUNED if row.under_tuned else ''}"
 
 
+def budgets(table: Table) -> list[str]:
+    """How many configurations were tried of each row, in one sentence; none where nothing was tuned."""
+    said = [
+        f"{row.label} {row.trials}{' (under-tuned)' if row.under_tuned else ''}"
+        for row in table.rows
+        if row.trials is not None
+    ]
+    return [", ".join(said)] if said else []
+
+
 def under_tuned(table: Table) -> list[str]:
     """Each row that was tuned less than another of the table, and why."""
     return [f"{row.label} ({row.trials} trials): {row.under_tuned}" for row in table.rows if row.under_tuned]
