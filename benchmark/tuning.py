@@ -156,9 +156,8 @@ def announce(tried: Sequence[Candidates], stored: Mapping[str, Path], n: int, sa
             there = " (stored)" if task.key[:12] in stored else ""
             say(f"trial {place} of {row.job.target} {row_name(row.job, row.label)}: {task.trial}{there}")
         if len(row.tasks) < n:
-            say(
-                f"{row.job.target} {row_name(row.job, row.label)} has no more than {len(row.tasks)} trials: {_all_of(row)}"
-            )
+            whose = f"{row.job.target} {row_name(row.job, row.label)}"
+            say(f"{whose} has no more than {len(row.tasks)} trials: {_all_of(row)}")
 
 
 def _all_of(row: Candidates) -> str:
