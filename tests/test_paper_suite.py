@@ -47,10 +47,11 @@ def write_raw(folder: Path) -> None:
     cards, rng = load_cards(), np.random.default_rng(0)
     for name in NAMES:
         given = next(given for given in cards[name].inputs if given.reader in ("amazon2018", "online_retail"))
+        files = {key: folder / path for key, path in given.paths().items()}
         if given.reader == "amazon2018":
-            _write_amazon(name, *(folder / path for path in given.paths().values()), rng)
+            _write_amazon(name, files["ratings"], files["metadata"], rng)
         else:
-            _write_invoices(*(folder / path for path in given.paths().values()))
+            _write_invoices(files["table"])
 
 
 def _write_amazon(name: str, ratings: Path, metadata: Path, rng: np.random.Generator) -> None:
