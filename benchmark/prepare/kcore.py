@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.domain import Domain, Sequences
+from benchmark.derive import subset
+from benchmark.domain import Domain
 from benchmark.errors import InputError
 
 
@@ -33,17 +34,6 @@ def domain_core(domain: Domain, k: int) -> Domain:
     kept = core_rows(owners, domain.sequences.items, k)
     if not len(kept):
         raise InputError(f"domain '{domain.name}': no user and item have {k} interactions each; use a smaller k-core")
-    users, owners = np.unique(owners[kept], return_inverse=True)
-    items, taken = np.unique(domain.sequences.items[kept], return_inverse=True)
-    offsets = np.zeros(len(users) + 1, np.int64)
-    np.cumsum(np.bincount(owners), out=offsets[1:])
-    return Domain(
-        name=domain.name,
-        sequences=Sequences(taken.astype(np.int32), offsets),
-        item_ids=tuple(domain.item_ids[item] for item in items),
-        user_ids=tuple(domain.user_ids[user] for user in users),
-        texts=tuple(domain.texts[item] for item in items),
-        timestamps=None if domain.timestamps is None else domain.timestamps[kept],
-        clusters=None if domain.clusters is None else domain.clusters[users],
-        taxonomy=None if domain.taxonomy is None else tuple(domain.taxonomy[item] for item in items),
-    )
+    chosen = np.zeros(domain.n_interactions, bool)
+    chosen[kept] = True
+    return subset(domain, chosen, domain.name)
