@@ -11,6 +11,7 @@ import torch
 
 from benchmark import groundwork, parallel, pretrain
 from benchmark.cards import load_cards
+from benchmark.derive import keep
 from benchmark.errors import InputError
 from benchmark.execute import default_workers
 from benchmark.plan import ArtefactTask, artefact_of, jobs_of
@@ -31,6 +32,7 @@ class Order:
     device: str = "auto"
     plugins: tuple[str, ...] = ()
     allow_mismatch: bool = False
+    drop_overlap: bool = False
 
 
 def make(order: Order, say: Callable[[str], None]) -> int:
@@ -76,19 +78,26 @@ def _plan(order: Order, place: Place, say: Callable[[str], None]) -> list[Artefa
     """The artefacts that the suite's jobs name, shortest first: a longer one goes on from a shorter one."""
     suite, cards = load_suite(order.suite), load_cards(order.cards, order.cache)
     suite = groundwork.with_full_names(suite, cards)
-    specs = [job.pretraining for job in jobs_of(suite, place.registry) if job.pretraining]
-    if not specs:
+    jobs = [job for job in jobs_of(suite, place.registry) if job.pretraining]
+    if not jobs:
         raise InputError(
             f"suite '{suite.name}': none of its methods starts from pre-training; there is nothing to make"
         )
+    # what may be learnt from depends on the target only where that is cut in time, or sources are cleared of it
+    targets = [job.target for job in jobs if job.cut or order.drop_overlap]
     prepared = groundwork.prepare_all(
-        (name for spec in specs for name in spec.sources),
+        [*targets, *(name for job in jobs for name in job.sources)],
         cards,
         data=order.data,
         cache=order.cache,
         allow_mismatch=order.allow_mismatch,
         say=say,
     )
+    settled = groundwork.settle(jobs, prepared, drop_overlap=order.drop_overlap, say=say)
+    prepared = settled.prepared
+    for name in settled.derived:
+        keep(prepared[name].domain, order.cache)
+    specs = [job.pretraining for job in settled.jobs if job.pretraining]
     fingerprints = groundwork.fingerprints(prepared)
     encoders = groundwork.provenances(spec.encoder for spec in specs)
     precision = resolve_precision("auto", torch.device(place.device))

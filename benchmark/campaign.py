@@ -12,18 +12,20 @@ import torch
 
 from benchmark import groundwork, pretrain, store, transfer, trials, tuning
 from benchmark.cards import Cards, load_cards
+from benchmark.derive import keep
+from benchmark.domain import Domain
 from benchmark.errors import InputError
 from benchmark.execute import Failed, default_workers, execute, facts_key, label, row_name
 from benchmark.forecast import Estimate, Forecast, Size, in_words
-from benchmark.jobs import Job, digest
+from benchmark.jobs import Cut, Job, digest, questions_of
 from benchmark.method import registry
 from benchmark.plan import Named, Task, named_jobs, task_of
 from benchmark.precision import resolve_precision
 from benchmark.prepare import Prepared
-from benchmark.record import OverlapInfo, Planned, SourceInfo, TargetInfo
+from benchmark.record import OverlapInfo, Planned, RemovedInfo, SourceInfo, TargetInfo
 from benchmark.report.leaderboard import render_terminal, write_report
 from benchmark.runner import Facts, Place
-from benchmark.splits import leave_one_out
+from benchmark.splits import Split, split_of
 from benchmark.suite import Suite, load_suite
 
 Item = TypeVar("Item")
@@ -47,6 +49,7 @@ class Campaign:
     replace: bool = False
     plugins: tuple[str, ...] = ()
     allow_mismatch: bool = False
+    drop_overlap: bool = False
     dry_run: bool = False
     tuned: bool = False
     """With the settings that tuning chose."""
@@ -80,6 +83,10 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
         allow_mismatch=campaign.allow_mismatch,
         say=say,
     )
+    splits = _splits([named.job for named in jobs], prepared, say)
+    settled = groundwork.settle([named.job for named in jobs], prepared, drop_overlap=campaign.drop_overlap, say=say)
+    prepared = settled.prepared
+    jobs = [replace(named, job=job) for named, job in zip(jobs, settled.jobs, strict=True)]
     make = _making(prepared, encoders, device)
     tried = tuning.candidates(jobs, make, known, campaign.trials) if campaign.trials else []
     if campaign.trials:
@@ -90,7 +97,7 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
         tasks = [make(named) for named in jobs]
     # two names of the same data are no second run
     tasks = list({task.key: task for task in tasks}.values())
-    facts = _facts(tasks, prepared)
+    facts = _facts(tasks, prepared, settled.removed)
     place = Place(
         cache=campaign.cache.resolve(),
         results=campaign.results.resolve(),
@@ -104,13 +111,15 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
     what = "trials" if campaign.trials else "jobs"
     say(f"suite {suite.name}: {len(tasks) + len(waiting)} {what}, {len(tasks) - len(todo)} already stored{wait}")
     tuning.announce(tried, stored, campaign.trials, say)
-    _say_forecast(todo, waiting, _sizes(domains, prepared, cards), place, say)
+    _say_forecast(todo, waiting, _sizes([*domains, *prepared], prepared, cards), place, say)
     if campaign.dry_run:
         return []
     for warning in dict.fromkeys(warning for fact in facts.values() for warning in fact.warnings):
         say(f"warning: {warning}")
+    for name in settled.derived:
+        keep(prepared[name].domain, place.cache)
     _encode(todo, prepared, place)
-    _write_contexts(tasks, prepared, place)
+    _write_contexts(tasks, prepared, splits, place)
     if not campaign.trials:
         _write_plan(suite, tasks, place)
     default = 1 if device.type == "cuda" else default_workers()
@@ -227,6 +236,24 @@ def _grouped(items: Iterable[Item], key: Callable[[Item], str]) -> list[list[Ite
     return list(groups.values())
 
 
+def _splits(
+    jobs: Sequence[Job], prepared: Mapping[str, Prepared], say: Callable[[str], None]
+) -> dict[tuple[str, Cut | None], Split]:
+    """How each target is split, under each track. Raises InputError for one that can't be."""
+    found: dict[tuple[str, Cut | None], Split] = {}
+    for job in jobs:
+        if (job.target, job.cut) in found:
+            continue
+        split = found[job.target, job.cut] = split_of(prepared[job.target].domain, job.cut)
+        if split.in_time is not None:
+            users, left_out = len(np.unique(split.in_time.test_users)), split.in_time.left_out
+            say(
+                f"{job.target}, {job.track} track: {len(split.test.targets):,} questions of {users:,} users from "
+                f"{store.utc(split.in_time.test_from)} on; {left_out:,} users without history before are left out"
+            )
+    return found
+
+
 def _making(
     prepared: Mapping[str, Prepared], encoders: Mapping[str, Mapping[str, Any]], device: torch.device
 ) -> Callable[[Named], Task]:
@@ -236,14 +263,17 @@ def _making(
     return lambda named: replace(task_of(named.job, fingerprints, encoders, precision), label=named.label)
 
 
-def _facts(tasks: Sequence[Task], prepared: Mapping[str, Prepared]) -> dict[str, Facts]:
-    """What the records of each (target, sources) say of the data; checks the transfer contract. Raises InputError."""
+def _facts(
+    tasks: Sequence[Task], prepared: Mapping[str, Prepared], removed: Mapping[str, RemovedInfo]
+) -> dict[str, Facts]:
+    """What the records of each (track, target, sources) say of the data; raises InputError where the transfer contract
+    is broken."""
     found: dict[str, Facts] = {}
     for task in tasks:
         if facts_key(task) in found:
             continue
         target = prepared[task.job.target]
-        overlaps = [transfer.check(target, prepared[name]) for name in task.job.sources]
+        overlaps = [transfer.check(target, prepared[name], task.job.cut) for name in task.job.sources]
         found[facts_key(task)] = Facts(
             target=TargetInfo(
                 name=target.card.name,
@@ -267,6 +297,7 @@ def _facts(tasks: Sequence[Task], prepared: Mapping[str, Prepared]) -> dict[str,
                 for name in task.job.sources
             ),
             overlap=tuple(OverlapInfo(source=o.source, users=o.users, items=o.items, texts=o.texts) for o in overlaps),
+            removed=tuple(removed[name] for name in task.job.sources if name in removed),
             warnings=(*target.mismatches, *target.warnings, *(o.warning for o in overlaps if o.warning)),
             # other data under the name of a card are not the data that it speaks of
             may_show=all(
@@ -277,16 +308,17 @@ def _facts(tasks: Sequence[Task], prepared: Mapping[str, Prepared]) -> dict[str,
     return found
 
 
-def _context(prepared: Prepared) -> store.Context:
-    split, domain = leave_one_out(prepared.domain), prepared.domain
+def _context(domain: Domain, cut: Cut | None, split: Split) -> store.Context:
     counts = split.train_counts[split.test.targets]
     cluster = np.arange(domain.n_users)
     if domain.clusters is not None:
         # in order of first appearance, so that nothing of the raw ids is left
         _, first, code = np.unique(domain.clusters, return_index=True, return_inverse=True)
         cluster = np.argsort(np.argsort(first))[code]
+    if split.in_time is not None:
+        _, cluster = np.unique(cluster[split.in_time.test_users], return_inverse=True)
     return store.Context(
-        fingerprint=domain.fingerprint,
+        fingerprint=questions_of(domain.fingerprint, cut),
         history_length=split.test.histories.lengths.astype(np.int32),
         train_count=counts.astype(np.int32),
         cold=counts == 0,
@@ -294,10 +326,18 @@ def _context(prepared: Prepared) -> store.Context:
     )
 
 
-def _write_contexts(tasks: Sequence[Task], prepared: Mapping[str, Prepared], place: Place) -> None:
-    """What a report needs to know of the users of each target, beside its runs."""
-    for suite, target in dict.fromkeys((task.job.suite, task.job.target) for task in tasks):
-        store.write_context(place.results, suite, target, _context(prepared[target]))
+def _write_contexts(
+    tasks: Sequence[Task],
+    prepared: Mapping[str, Prepared],
+    splits: Mapping[tuple[str, Cut | None], Split],
+    place: Place,
+) -> None:
+    """What a report needs to know of the questions of each target and track, beside its runs."""
+    for suite, target, track, cut in dict.fromkeys(
+        (task.job.suite, task.job.target, task.job.track, task.job.cut) for task in tasks
+    ):
+        context = _context(prepared[target].domain, cut, splits[target, cut])
+        store.write_context(place.results, suite, target, context, track)
 
 
 def _write_plan(suite: Suite, tasks: Sequence[Task], place: Place) -> None:
@@ -307,6 +347,7 @@ def _write_plan(suite: Suite, tasks: Sequence[Task], place: Place) -> None:
             target=task.job.target,
             method=task.job.method,
             setting=task.job.setting,
+            track=task.job.track,
             seed=task.job.seed,
             key=task.key,
             label=task.label,

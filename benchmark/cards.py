@@ -128,6 +128,16 @@ class RetailInput(_Input):
         return self.files.model_dump()
 
 
+class RetailCustomersInput(_Input):
+    """The table of `RetailInput` with customers for users."""
+
+    reader: Literal["online_retail_customers"]
+    files: RetailFiles
+
+    def paths(self) -> Mapping[str, str]:
+        return self.files.model_dump()
+
+
 class ImportedInput(_Input):
     """A user's table, prepared when it was imported; lies in the cache only."""
 
@@ -137,7 +147,10 @@ class ImportedInput(_Input):
         return {}
 
 
-Input = Annotated[UnisrecInput | AtomicInput | AmazonInput | RetailInput | ImportedInput, Field(discriminator="reader")]
+Input = Annotated[
+    UnisrecInput | AtomicInput | AmazonInput | RetailInput | RetailCustomersInput | ImportedInput,
+    Field(discriminator="reader"),
+]
 
 
 class Card(_Strict):

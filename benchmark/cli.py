@@ -31,6 +31,13 @@ Results = Annotated[Path, typer.Option(help="Folder of stored runs.")]
 Reports = Annotated[Path, typer.Option("--out", help="Folder that reports are written to.")]
 Plugins = Annotated[list[str] | None, typer.Option("--plugin", help="module:Name of more methods (repeatable).")]
 
+DropOverlap = Annotated[
+    bool,
+    typer.Option(
+        "--drop-overlap", help="Take out of the sources the users, items and identical texts that the target has too."
+    ),
+]
+
 
 class Listing(StrEnum):
     DATASETS = "datasets"
@@ -113,6 +120,7 @@ def run_command(
     ] = Rerun.FAILED,
     plugins: Plugins = None,
     allow_mismatch: AllowMismatch = False,
+    drop_overlap: DropOverlap = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be run.")] = False,
     tuned: Annotated[bool, typer.Option("--tuned", help="With the settings that `transrec tune` chose.")] = False,
 ) -> None:
@@ -135,6 +143,7 @@ def run_command(
             replace=rerun is Rerun.ALL,
             plugins=tuple(plugins or ()),
             allow_mismatch=allow_mismatch,
+            drop_overlap=drop_overlap,
             dry_run=dry_run,
             tuned=tuned,
         ),
@@ -199,6 +208,7 @@ def pretrain_command(
     device: Device = Device.AUTO,
     plugins: Plugins = None,
     allow_mismatch: AllowMismatch = False,
+    drop_overlap: DropOverlap = False,
 ) -> None:
     """Make the pre-trained weights that a suite's rows start from, and nothing else.
 
@@ -216,6 +226,7 @@ def pretrain_command(
             device=device.value,
             plugins=tuple(plugins or ()),
             allow_mismatch=allow_mismatch,
+            drop_overlap=drop_overlap,
         ),
         say=lambda line: print(line, flush=True),
     )

@@ -96,7 +96,7 @@ def execute(
 ) -> list[Failed]:
     """Run all tasks and return those that failed; a failure does not stop the others.
 
-    facts: by target and by sources, see `facts_key`. Longest jobs (those that wait for pre-training) are started as
+    facts: by track, target and sources, see `facts_key`. Longest jobs (those that wait for pre-training) are started as
     soon as their artefact is there, ahead of what is still queued. Where a process dies, nobody knows which of the
     running tasks it died of: each of them is run once more, alone.
     """
@@ -207,7 +207,8 @@ def _line(artefact: ArtefactTask) -> str:
 
 def row_name(job: Job, label: str | None) -> str:
     """A job's row as progress shows it."""
-    return f"{job.method} ({label})" if label else job.method
+    extras = [extra for extra in (label, "" if job.track == "paper" else f"{job.track} track") if extra]
+    return f"{job.method} ({'; '.join(extras)})" if extras else job.method
 
 
 def label(task: Task) -> str:
@@ -216,4 +217,4 @@ def label(task: Task) -> str:
 
 
 def facts_key(task: Task) -> str:
-    return "\n".join((task.job.target, *task.job.sources))
+    return "\n".join((task.job.track, task.job.target, *task.job.sources))

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmark import features
+from benchmark import features, transfer
 from benchmark.cards import Cards
+from benchmark.derive import before
 from benchmark.encode import provenance
 from benchmark.encoders import FEATURES, EncoderSpec
 from benchmark.errors import InputError
+from benchmark.jobs import Cut, Job
 from benchmark.method import Registry
 from benchmark.plan import ArtefactTask
 from benchmark.prepare import Prepared, prepare, prepared
+from benchmark.record import RemovedInfo
 from benchmark.runner import encoded
+from benchmark.splits import instant_of
 from benchmark.suite import Suite
 
 
@@ -63,6 +68,62 @@ def lacking(names: Iterable[str], cards: Cards, *, data: Sequence[Path], cache: 
     """By the name of each domain that can't be prepared here, what is missing and how to get it."""
     found = {name: prepared.lacking(cards[name], data=data, cache=cache) for name in dict.fromkeys(names)}
     return {name: said for name, said in found.items() if said is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """Jobs whose sources are what they may learn from beside their target, and what those were derived to be."""
+
+    jobs: list[Job]
+    prepared: dict[str, Prepared]
+    """Of every domain that the jobs name."""
+    derived: tuple[str, ...]
+    """Of these the ones that lie in no cache yet."""
+    removed: dict[str, RemovedInfo]
+    """What was taken out of a source, by its name."""
+
+
+def settle(
+    jobs: Sequence[Job], prepared: Mapping[str, Prepared], *, drop_overlap: bool, say: Callable[[str], None]
+) -> Settled:
+    """Cut the sources of a strict job where its test part begins and, with ``drop_overlap``, take out of them what they
+    share with the target. Raises InputError where that can't be done."""
+    known, removed = dict(prepared), {}
+    names: dict[tuple[str, Cut | None, str], str] = {}
+
+    def derived(target: str, cut: Cut | None, name: str) -> str:
+        source = prepared[name]
+        transfer.refuse_itself(prepared[target], source)
+        if cut is not None:
+            source = replace(source, domain=before(source.domain, instant_of(prepared[target].domain, cut)))
+        if drop_overlap:
+            source, taken = transfer.without_overlap(prepared[target], source)
+            if taken is not None:
+                removed[taken.source] = taken
+                say(
+                    f"{name}: {taken.users:,} users, {taken.items:,} items and {taken.texts:,} items of identical text "
+                    f"that {target} has too are taken out, and {taken.short_users:,} users of whom too little is left"
+                )
+        if source.domain.name not in known:
+            known[source.domain.name] = source
+            domain = source.domain
+            sizes = f"{domain.n_users:,} users, {domain.n_items:,} items, {domain.n_interactions:,} interactions"
+            say(f"{domain.name}: {sizes}")
+        return source.domain.name
+
+    def settled(job: Job) -> Job:
+        if job.cut is None and not drop_overlap:
+            return job
+        for name in job.sources:
+            key = (job.target, job.cut, name)
+            names[key] = names.get(key) or derived(*key)
+        sources = tuple(names[job.target, job.cut, name] for name in job.sources)
+        return replace(job, sources=sources, pretraining=job.pretraining and replace(job.pretraining, sources=sources))
+
+    done = [settled(job) for job in jobs]
+    return Settled(
+        jobs=done, prepared=known, derived=tuple(name for name in known if name not in prepared), removed=removed
+    )
 
 
 def fingerprints(prepared: Mapping[str, Prepared]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from benchmark.encoders import public_name
 
@@ -28,6 +28,22 @@ def derive_seed(*parts: object) -> int:
 def share_of_users(share: float) -> str:
     """The ``few_shot`` of a job as readers see it: ``10 % of users``."""
     return f"{100 * share:g} % of users"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """How the strict track asks: about what happened from an instant on, which is the same for everybody."""
+
+    quantile: float = 0.9
+    """Of the times of the target's interactions, where the test part begins; the validation part begins at the same
+    quantile of what is before that."""
+    test: Literal["last", "successive"] = "last"
+    """What is asked of each user: the last interaction after the cut, or every one after all that came before it."""
+
+
+def questions_of(fingerprint: str, cut: Cut | None) -> str:
+    """What is asked of a domain, as a digest: in leave-one-out the domain's own fingerprint."""
+    return digest({"domain": fingerprint, "cut": asdict(cut)}) if cut else fingerprint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +72,8 @@ class Job:
     seed: int
     setting: str = "full"
     track: str = "paper"
+    cut: Cut | None = None
+    """Of the strict track; None elsewhere."""
     sources: tuple[str, ...] = ()
     encoder: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)

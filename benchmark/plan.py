@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmark import pretrain
 from benchmark.errors import InputError, unknown
-from benchmark.jobs import PROTOCOL, Job, Pretraining, digest, share_of_users
+from benchmark.jobs import PROTOCOL, Cut, Job, Pretraining, digest, share_of_users
 from benchmark.method import Budget, Method, PretrainingFamily, Registry, configure, content
 from benchmark.record import Tuning
 from benchmark.suite import MethodEntry, PretrainingEntry, Suite
@@ -90,10 +90,13 @@ def named_jobs(
     jobs = [
         Named(job=job, label=entry.label or (share_of_users(job.few_shot) if job.few_shot is not None else None))
         for target in targets or suite.targets
+        for track in suite.track
         for entry, method in found
-        for job in _jobs(suite, entry, method, registry, target, seeds)
+        for job in _jobs(suite, entry, method, registry, target, track, seeds)
     ]
-    _check_rows(suite, chosen, [_jobs(suite, entry, method, registry, "any", seeds) for entry, method in found])
+    _check_rows(
+        suite, chosen, [_jobs(suite, entry, method, registry, "any", suite.track[0], seeds) for entry, method in found]
+    )
     return jobs
 
 
@@ -133,7 +136,7 @@ def _check_rows(suite: Suite, rows: Sequence[MethodEntry], jobs: Sequence[Sequen
 
 
 def _jobs(
-    suite: Suite, entry: MethodEntry, method: Method, registry: Registry, target: str, seeds: int | None
+    suite: Suite, entry: MethodEntry, method: Method, registry: Registry, target: str, track: str, seeds: int | None
 ) -> list[Job]:
     where = f"suite '{suite.name}', method '{method.name}'"
     _check_possible(entry, method, where)
@@ -166,6 +169,8 @@ def _jobs(
             version=method.version,
             seed=seed,
             setting=_setting(entry, method),
+            track=track,
+            cut=Cut(quantile=suite.cut, test=suite.test) if track == "strict" else None,
             sources=sources if "sources" in method.needs else (),
             encoder=encoder if "text" in method.needs else None,
             config=content(config),
@@ -267,4 +272,6 @@ def task_of(
     }
     if job.few_shot is not None:  # a key holds what departs from what there was when the first runs were stored
         parts["few_shot"] = job.few_shot
+    if job.cut is not None:
+        parts["cut"] = asdict(job.cut)
     return Task(job=job, key=digest(parts), parts=parts, artefact=artefact)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from benchmark.jobs import Job
+from benchmark.jobs import Job, questions_of
 
 FORMAT = 1
 """Version of the stored files; raised when their meaning changes."""
@@ -72,6 +72,42 @@ class OverlapInfo(Stored):
     items: Count | None
     texts: Count
     """Items of the target whose text is also, letter for letter, in the source."""
+
+
+class RemovedInfo(Stored):
+    """What was taken out of a source before pre-training, because the target has it as well."""
+
+    source: str
+    """As the job names it, after the removal."""
+    users: Count
+    """Shared users, with whole sequences; 0 where ids are not comparable."""
+    items: Count
+    """Shared items; 0 where ids are not comparable."""
+    texts: Count
+    """Items that are not shared, but whose text an item of the target has, letter for letter."""
+    short_users: Count
+    """Users who then had fewer than three interactions left."""
+    interactions: Count
+    """Interactions that went with all of these."""
+
+
+class Questions(Stored):
+    """What is asked in the strict track, where it is not one question a user for validation and one for test."""
+
+    rule: Literal["last", "successive"]
+    """The last interaction of each user of the test part, or every one."""
+    valid_from: Utc
+    """Where the validation part begins: training ends here while selecting."""
+    test_from: Utc
+    """Where the test part begins: everything that is learnt from, the sources too, ends here."""
+    valid: Count
+    """Questions for validation, one a user."""
+    test: Count
+    """Questions for test."""
+    users: Count
+    """Users who are asked for test."""
+    left_out: Count
+    """Users of the test part who are not asked, for want of any history before it."""
 
 
 class EncoderInfo(Stored):
@@ -143,6 +179,10 @@ class Record(Stored):
     target: TargetInfo
     sources: tuple[SourceInfo, ...]
     overlap: tuple[OverlapInfo, ...]
+    removed: tuple[RemovedInfo, ...] = ()
+    """An entry a source from which something was removed."""
+    questions: Questions | None = None
+    """Null where each user of the target has one question for validation and one for test."""
     encoder: EncoderInfo | None
     pretraining: PretrainingInfo | None
     parameters: Parameters | None
@@ -160,6 +200,21 @@ class Record(Stored):
     ranks_sha256: Sha256
     """Of the rank arrays, not of the file that holds them."""
     created: Utc
+
+    @property
+    def n_valid(self) -> int:
+        """Ranks for validation."""
+        return self.questions.valid if self.questions else self.target.users
+
+    @property
+    def n_test(self) -> int:
+        """Ranks for test."""
+        return self.questions.test if self.questions else self.target.users
+
+    @property
+    def asked(self) -> str:
+        """The same for all runs that were asked the same: see `benchmark.jobs.questions_of`."""
+        return questions_of(self.target.fingerprint, self.job.cut)
 
 
 class Failure(Stored):

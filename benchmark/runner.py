@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -24,7 +24,7 @@ from benchmark.domain import Domain, Sequences
 from benchmark.encode import Encoded, cached, drop_words, encode
 from benchmark.encoders import FEATURES
 from benchmark.errors import InputError
-from benchmark.jobs import derive_seed
+from benchmark.jobs import Job, derive_seed
 from benchmark.machine import commit, peak_memory_mb, reset_peak_memory, versions
 from benchmark.method import (
     Learned,
@@ -33,6 +33,8 @@ from benchmark.method import (
     Model,
     PretrainingFamily,
     Registry,
+    Scorer,
+    ScoringModel,
     SourceMaterial,
     configure,
     registry,
@@ -48,13 +50,15 @@ from benchmark.record import (
     OverlapInfo,
     Parameters,
     PretrainingInfo,
+    Questions,
     Record,
+    RemovedInfo,
     SourceInfo,
     TargetInfo,
 )
-from benchmark.splits import leave_one_out, some_users
+from benchmark.splits import Split, some_users, split_of
 from benchmark.taxonomy import attributes
-from benchmark.train import Trained, Training, train
+from benchmark.train import Spent, Trained, Training, refit, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +86,7 @@ class Facts:
     target: TargetInfo
     sources: tuple[SourceInfo, ...]
     overlap: tuple[OverlapInfo, ...]
+    removed: tuple[RemovedInfo, ...]
     warnings: tuple[str, ...]
     may_show: bool
     """Whether target and sources allow that single users and item texts get into results."""
@@ -202,7 +207,7 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
     method = place.registry.method(job.method)
     log(f"{job.target} {job.method} seed {job.seed}")
     domain = _domain(place.cache, job.target, task.parts["target"])
-    split = leave_one_out(domain)
+    split = split_of(domain, job.cut)
     shown = split if job.few_shot is None else some_users(split, job.few_shot, domain.fingerprint, job.seed)
     text = encoded(place.cache, domain, job.encoder) if job.encoder else None
     artefact = _pretraining(task, place)
@@ -211,39 +216,47 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
     sources = _source_material(task, method, place, read, taxonomy[1:]) if read else None
     reset_peak_memory(device)
     started, core_started = time.perf_counter(), time.process_time()
-    torch.manual_seed(derive_seed(job.seed, "initial weights"))
     config = method.configure(job.config)
-    built = method.build(
-        config,
-        Material(
+
+    def build(sequences: Sequences) -> Model | ScoringModel | Scorer:
+        torch.manual_seed(derive_seed(job.seed, "initial weights"))
+        material = Material(
             n_items=domain.n_items,
-            train=shown.train,
+            train=sequences,
             text=matrix(text) if text else None,
             taxonomy=taxonomy[0] if "taxonomy" in method.needs else None,
             sources=sources,
-            pretrained=artefact.weights if artefact else None,
-        ),
-    )
-    trained = Trained(curve=(), best_epoch=0, stopped="not trained")
-    checkpoint = place.cache / "checkpoints" / f"{task.key[:32]}.safetensors"
+            pretrained={name: value.clone() for name, value in artefact.weights.items()} if artefact else None,
+        )
+        built = method.build(config, material)
+        return built.to(device) if isinstance(built, Learned) else built
+
+    built = build(shown.train)
+    trained, again = Trained(curve=(), best_epoch=0, stopped="not trained"), Spent()
+    checkpoints = [place.cache / "checkpoints" / f"{task.key[:32]}{part}.safetensors" for part in ("", ".refit")]
     if place.replace:
-        checkpoint.unlink(missing_ok=True)
+        for checkpoint in checkpoints:
+            checkpoint.unlink(missing_ok=True)
     if method.trained and not isinstance(built, Learned):
         raise TypeError(
             f"method '{method.name}' builds no Model or ScoringModel: the loop can't train it; "
             "register it as trained=False"
         )
-    if isinstance(built, Learned):
-        built.to(device)
-        if method.trained:
-            settings = Training(**task.parts["training"])
-            trained = train(built, shown, settings, job.seed, device=device, checkpoint=checkpoint, log=log)
+    settings = Training(**task.parts["training"])
+    if isinstance(built, Learned) and method.trained:
+        trained = train(built, shown, settings, job.seed, device=device, checkpoint=checkpoints[0], log=log)
     valid = rank(built, split.valid, split.n_items, device)
+    if split.in_time is not None:
+        built = build(split.in_time.refit)
+        if isinstance(built, Learned) and method.trained:
+            known, epochs = split.in_time.refit, trained.best_epoch
+            again = refit(built, known, settings, epochs, job.seed, device=device, checkpoint=checkpoints[1], log=log)
+            trained = replace(trained, stopped=f"{trained.stopped}; trained anew for {epochs} epochs")
     test = rank(built, split.test, split.n_items, device)
     ranks = store.Ranks(
         valid_greater=valid.greater, valid_equal=valid.equal, test_greater=test.greater, test_equal=test.equal
     )
-    seconds = trained.earlier.wall_seconds + time.perf_counter() - started
+    seconds = trained.earlier.wall_seconds + again.wall_seconds + time.perf_counter() - started
     record = Record(
         key=task.key,
         key_parts=dict(task.parts),
@@ -259,6 +272,8 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
         target=facts.target,
         sources=facts.sources,
         overlap=facts.overlap,
+        removed=facts.removed,
+        questions=_questions(job, split),
         encoder=EncoderInfo(provenance=text.provenance, sha256=text.sha256) if text else None,
         pretraining=_pretraining_info(artefact),
         parameters=_parameters(built, trained=method.trained),
@@ -271,7 +286,7 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
         tuning=task.tuning,
         cost=Cost(
             wall_seconds=seconds,
-            core_seconds=trained.earlier.core_seconds + time.process_time() - core_started,
+            core_seconds=trained.earlier.core_seconds + again.core_seconds + time.process_time() - core_started,
             peak_memory_mb=peak_memory_mb(device),
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             threads=torch.get_num_threads(),
@@ -294,11 +309,26 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
         )
         diagnostics = diagnose(task.key, examined, lambda: _texts(task, place), show=facts.may_show, log=log)
     folder = store.write_run(place.results, record, ranks, diagnostics, replace=place.replace)
-    checkpoint.unlink(missing_ok=True)
+    for checkpoint in checkpoints:
+        checkpoint.unlink(missing_ok=True)
     split_shown, shown = ("valid", valid) if task.trial else ("test", test)
     ndcg = float(per_user("NDCG@10", shown.greater, shown.equal).mean())
     log(f"done: {split_shown} NDCG@10 {ndcg:.4f} after {seconds:.1f} s")
     return Outcome(folder=folder, split=split_shown, ndcg=ndcg, seconds=seconds)
+
+
+def _questions(job: Job, split: Split) -> Questions | None:
+    if job.cut is None or split.in_time is None:
+        return None
+    return Questions(
+        rule=job.cut.test,
+        valid_from=store.utc(split.in_time.valid_from),
+        test_from=store.utc(split.in_time.test_from),
+        valid=len(split.valid.targets),
+        test=len(split.test.targets),
+        users=len(np.unique(split.in_time.test_users)),
+        left_out=split.in_time.left_out,
+    )
 
 
 def _own_sources(task: Task, method: Method, place: Place) -> list[Domain]:

@@ -131,7 +131,7 @@ def bootstrap(
     found, at_once = np.empty(draws), max(1, _BLOCK // units)
     for start in range(0, draws, at_once):
         rows = slice(start, min(start + at_once, draws))
-        total = _resampled(rng, rows.stop - start, units) @ sums_GR
+        total = resampled(rng, rows.stop - start, units) @ sums_GR
         found[rows] = (total[:, :-1] * signed[rows]).sum(axis=1) / total[:, -1]
     low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
@@ -157,7 +157,7 @@ def _noncentrality(freedom: int) -> float:
     return float(special.nctdtrinc(freedom, 1 - POWER, critical))
 
 
-def _resampled(rng: np.random.Generator, draws: int, units: int) -> NDArray[np.int64]:
+def resampled(rng: np.random.Generator, draws: int, units: int) -> NDArray[np.int64]:
     """How often each unit is drawn when as many are drawn with replacement, int64 [draws, units]."""
     chosen = rng.integers(units, size=(draws, units)) + units * np.arange(draws)[:, None]
     return np.bincount(chosen.ravel(), minlength=draws * units).reshape(draws, units)

@@ -3,8 +3,10 @@
     results/<suite>/suite.json                                          the jobs of the suite and their keys
     results/<suite>/tuning.json                                         what was tried of each row, and chosen
     results/<suite>/<target>/context.parquet                            what reports need to know of each user
+                             context-strict.parquet                     of each question of the strict track
     results/<suite>/<target>/<method>/<setting>-seed<k>-<key>/record.json
                                                              ranks.parquet
+                                                             valid.parquet  in the strict track
                                                              diagnostics.json  what figures need besides, where known
     results/<suite>/artefacts/<family>-<epochs>-<key>.safetensors       pre-trained weights that are published
     results/<suite>/failed/<target>/<method>/<setting>-seed<k>-<key>.json
@@ -12,6 +14,9 @@
 
 The path is a function of the job and its key: a folder that exists is a run that is done. Folder names carry the first
 12 digits of the key. Nothing is pickled, and no raw id of a user or an item is written.
+
+``ranks.parquet`` has a line a user, with the ranks for validation and for test. In the strict track it has a line a
+question for test, and ``valid.parquet`` one a question for validation, which are of other users and other in number.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,9 +43,10 @@ from benchmark.files import read_model, read_table, sibling, write_model, write_
 from benchmark.jobs import Job, digest
 from benchmark.record import Failure, Plan, Planned, Record
 
-RECORD, RANKS, DIAGNOSTICS = "record.json", "ranks.parquet", "diagnostics.json"
-CONTEXT, PLAN, TUNING = "context.parquet", "suite.json", "tuning.json"
+RECORD, RANKS, VALID, DIAGNOSTICS = "record.json", "ranks.parquet", "valid.parquet", "diagnostics.json"
+PLAN, TUNING = "suite.json", "tuning.json"
 LOCK = ".lock"
+CONTEXTS = ("context.parquet", "context-strict.parquet")
 FAILED, ARTEFACTS = "failed", "artefacts"
 """Folders beside the targets."""
 RESERVED = (FAILED, ARTEFACTS)
@@ -51,9 +58,7 @@ _BARE_PATH = re.compile(rf"(?<![\w.:/\\~@-]){_ROOT}(?:[^\s'\"`:,;()\\/]*[\\/])*(
 """Absolute paths in a message. A bare one ends at a space; an address (``https://``) is none."""
 
 _COUNTS = ("valid_greater", "valid_equal", "test_greater", "test_equal")
-_RANK_COLUMNS: dict[str, pa.DataType] = {name: pa.int32() for name in ("user", *_COUNTS)}
 _CONTEXT_COLUMNS: dict[str, pa.DataType] = {
-    "user": pa.int32(),
     "history_length": pa.int32(),
     "train_count": pa.int32(),
     "cold": pa.bool_(),
@@ -63,8 +68,8 @@ _CONTEXT_COLUMNS: dict[str, pa.DataType] = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ranks:
-    """For each user (row of the domain), int32 [n_users] each: how many items scored above the held-out item, and
-    how many other items scored the same."""
+    """For each question, int32 [n_questions] each: how many items scored above the held-out item, and how many other
+    items scored the same. One question a user (row of the domain) in its order, unless the track is strict."""
 
     valid_greater: NDArray[np.int32]
     valid_equal: NDArray[np.int32]
@@ -81,17 +86,19 @@ class Ranks:
             sha.update(np.ascontiguousarray(values, "<i4").tobytes())
         return sha.hexdigest()
 
-    def problem(self, users: int, items: int) -> str | None:
-        """What keeps these from being the ranks of so many users among so many items, or None."""
-        return _problem("valid", self.valid_greater, self.valid_equal, users, items) or _problem(
-            "test", self.test_greater, self.test_equal, users, items
+    def problem(self, valid: int, test: int, items: int) -> str | None:
+        """What keeps these from being the ranks of so many questions for each among so many items, or None."""
+        return _problem("valid", self.valid_greater, self.valid_equal, valid, items) or _problem(
+            "test", self.test_greater, self.test_equal, test, items
         )
 
 
-def _problem(split: str, greater: NDArray[np.int32], equal: NDArray[np.int32], users: int, items: int) -> str | None:
+def _problem(
+    split: str, greater: NDArray[np.int32], equal: NDArray[np.int32], questions: int, items: int
+) -> str | None:
     for name, counts in ((f"{split}_greater", greater), (f"{split}_equal", equal)):
-        if counts.dtype != np.int32 or counts.shape != (users,):
-            return f"{name} is {counts.dtype} {list(counts.shape)}, expected int32 [{users}]"
+        if counts.dtype != np.int32 or counts.shape != (questions,):
+            return f"{name} is {counts.dtype} {list(counts.shape)}, expected int32 [{questions}]"
         if (counts < 0).any():
             return f"{name} of user {int(np.argmax(counts < 0))} is negative"
     beyond = greater.astype(np.int64) + equal > items - 1
@@ -108,18 +115,19 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Context:
-    """What reports need to know of a target's users, one entry a user."""
+    """What reports need to know of a target's test questions, one entry each; in the paper track one a user."""
 
     fingerprint: str
-    """Of the domain it was taken from."""
+    """Of what is asked: `benchmark.jobs.questions_of`."""
     history_length: NDArray[np.int32]
     """Interactions before the test item."""
     train_count: NDArray[np.int32]
-    """How often the test item occurs in the training part."""
+    """How often the test item occurs in what the ranked model has learnt from."""
     cold: NDArray[np.bool_]
-    """The test item never occurs in the training part."""
+    """The test item never occurs there."""
     cluster: NDArray[np.int32]
-    """Users who belong together share a number, from 0; without clusters, the user's own row."""
+    """What belongs together shares a number, from 0: users of a cluster, questions of one user or, where users have
+    clusters, of one cluster; else a number of its own."""
 
     @property
     def clustered(self) -> bool:
@@ -128,7 +136,12 @@ class Context:
 
 def now() -> str:
     """The present moment as records write it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return utc(time.time())
+
+
+def utc(instant: float) -> str:
+    """Seconds since 1970 as records write them."""
+    return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def slug(name: str) -> str:
@@ -157,6 +170,11 @@ def failure_path(results: Path, job: Job, key: str) -> Path:
     """Where it is noted why a job gave no result."""
     run = run_folder(results, job, key)
     return results / job.suite / FAILED / run.parent.parent.name / run.parent.name / f"{run.name}.json"
+
+
+def context_name(track: str) -> str:
+    """The file that holds the context of a target under a track."""
+    return CONTEXTS[track == "strict"]
 
 
 def is_run(folder: Path) -> bool:
@@ -192,9 +210,9 @@ def write_run(
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = sibling(folder)
         try:
-            users = np.arange(record.target.users, dtype=np.int32)
-            columns = {"user": users} | {name: getattr(ranks, name) for name in _COUNTS}
-            write_table(temporary / RANKS, pa.table(columns))
+            for name, (row, columns) in _rank_files(record).items():
+                rows = np.arange(len(getattr(ranks, columns[0])), dtype=np.int32)
+                write_table(temporary / name, pa.table({row: rows} | {name: getattr(ranks, name) for name in columns}))
             if diagnostics is not None:
                 write_model(temporary / DIAGNOSTICS, diagnostics)
             write_model(temporary / RECORD, record)
@@ -216,10 +234,13 @@ def write_run(
 
 
 def read_run(folder: Path) -> Run:
-    """A run, checked: schema, key, folder name, number of users, range and hash of the ranks; raises InputError."""
+    """A run, checked: schema, key, folder name, number of ranks, their range and hash; raises InputError."""
     record = read_record(folder)
-    table = _read_users(folder / RANKS, _RANK_COLUMNS)
-    ranks = Ranks(**{name: table[name].to_numpy() for name in _COUNTS})
+    found = {}
+    for name, (row, columns) in _rank_files(record).items():
+        table = _read_rows(folder / name, row, dict.fromkeys(columns, pa.int32()))
+        found |= {column: table[column].to_numpy() for column in columns}
+    ranks = Ranks(**found)
     _check(record, ranks, str(folder))
     if folder.name != _run_name(record.job, record.key):
         raise InputError(f"{folder}: holds the run '{_run_name(record.job, record.key)}'; was the folder renamed?")
@@ -227,14 +248,15 @@ def read_run(folder: Path) -> Run:
 
 
 def read_valid(folder: Path, record: Record) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The (greater, equal) counts of a run on validation, [n_users] each; those on test stay unread.
+    """The (greater, equal) counts of a run on validation, [n_questions] each; those on test stay unread.
 
     Raises InputError. Without the test columns the hash of the ranks can't be checked, which `read_run` does.
     """
-    columns = ("user", "valid_greater", "valid_equal")
-    table = _read_users(folder / RANKS, {name: _RANK_COLUMNS[name] for name in columns}, others=True)
-    greater, equal = table["valid_greater"].to_numpy(), table["valid_equal"].to_numpy()
-    if problem := _problem("valid", greater, equal, record.target.users, record.target.items):
+    columns = _COUNTS[:2]
+    (name,) = (name for name, (_, held) in _rank_files(record).items() if set(columns) <= set(held))
+    table = _read_rows(folder / name, _row(record.job.track), dict.fromkeys(columns, pa.int32()), others=True)
+    greater, equal = (table[column].to_numpy() for column in columns)
+    if problem := _problem("valid", greater, equal, record.n_valid, record.target.items):
         raise InputError(f"{folder}: {problem}; delete the folder and run this job again")
     return greater, equal
 
@@ -297,25 +319,26 @@ def read_plan(results: Path, suite: str) -> tuple[Planned, ...]:
     return read_model(path, Plan).jobs if path.exists() else ()
 
 
-def write_context(results: Path, suite: str, target: str, context: Context) -> Path:
-    """Store the context of a target, replacing the one that is there."""
-    path = results / suite / target / CONTEXT
-    columns = {name: getattr(context, name) for name in _CONTEXT_COLUMNS if name != "user"}
-    table = pa.table({"user": np.arange(len(context.cluster), dtype=np.int32)} | columns, pa.schema(_CONTEXT_COLUMNS))
+def write_context(results: Path, suite: str, target: str, context: Context, track: str = "paper") -> Path:
+    """Store the context of a target under a track, replacing the one that is there."""
+    path = results / suite / target / context_name(track)
+    rows = {_row(track): np.arange(len(context.cluster), dtype=np.int32)}
+    columns = {name: getattr(context, name) for name in _CONTEXT_COLUMNS}
+    table = pa.table(rows | columns, pa.schema({_row(track): pa.int32()} | _CONTEXT_COLUMNS))
     write_table(path, table.replace_schema_metadata({"fingerprint": context.fingerprint}))
     return path
 
 
-def read_context(results: Path, suite: str, target: str) -> Context | None:
+def read_context(results: Path, suite: str, target: str, track: str = "paper") -> Context | None:
     """The context of a target, or None where none was written; raises InputError for a damaged one."""
-    path = results / suite / target / CONTEXT
+    path = results / suite / target / context_name(track)
     if not path.exists():
         return None
-    table = _read_users(path, _CONTEXT_COLUMNS)
+    table = _read_rows(path, _row(track), _CONTEXT_COLUMNS)
     fingerprint = (table.schema.metadata or {}).get(b"fingerprint")
     if fingerprint is None:
         raise InputError(f"{path}: names no fingerprint; delete it and run the suite again")
-    arrays = {name: table[name].to_numpy() for name in _CONTEXT_COLUMNS if name != "user"}
+    arrays = {name: table[name].to_numpy() for name in _CONTEXT_COLUMNS}
     return Context(fingerprint=fingerprint.decode(), **arrays)
 
 
@@ -332,7 +355,14 @@ def _by_cell(entries: Iterable[Planned]) -> dict[tuple[str, str, str, str, int],
 
 
 def _check(record: Record, ranks: Ranks, where: str) -> None:
-    problem = ranks.problem(record.target.users, record.target.items)
+    problem = ranks.problem(record.n_valid, record.n_test, record.target.items)
+    if problem is None and record.questions is not None and record.questions.users > record.target.users:
+        problem = f"asks {record.questions.users} of {record.target.users} users"
+    if (
+        problem is None
+        and len({record.job.track == "strict", record.job.cut is not None, record.questions is not None}) > 1
+    ):
+        problem = "a run of the strict track, and no other, has a cut and questions of its own"
     if problem is None and ranks.sha256 != record.ranks_sha256:
         problem = "the ranks are not those that the record was written with"
     if problem is None and digest(record.key_parts) != record.key:
@@ -341,8 +371,18 @@ def _check(record: Record, ranks: Ranks, where: str) -> None:
         raise InputError(f"{where}: {problem}; delete the folder and run this job again")
 
 
-def _read_users(path: Path, columns: Mapping[str, pa.DataType], *, others: bool = False) -> pa.Table:
-    table = read_table(path, columns, others=others)
-    if not np.array_equal(table["user"].to_numpy(), np.arange(table.num_rows)):
-        raise InputError(f"{path}: the users are not 0, 1, 2, ...; delete it and run again")
+def _rank_files(record: Record) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """The files that hold a run's ranks: what a line is about, and the columns."""
+    row = _row(record.job.track)
+    return {RANKS: (row, _COUNTS)} if row == "user" else {RANKS: (row, _COUNTS[2:]), VALID: (row, _COUNTS[:2])}
+
+
+def _row(track: str) -> str:
+    return "question" if track == "strict" else "user"
+
+
+def _read_rows(path: Path, row: str, columns: Mapping[str, pa.DataType], *, others: bool = False) -> pa.Table:
+    table = read_table(path, {row: pa.int32(), **columns}, others=others)
+    if not np.array_equal(table[row].to_numpy(), np.arange(table.num_rows)):
+        raise InputError(f"{path}: the {row}s are not 0, 1, 2, ...; delete it and run again")
     return table

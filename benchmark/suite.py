@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from benchmark.errors import InputError, unknown
 from benchmark.strict import FolderName, load_yaml, parse
@@ -66,6 +66,12 @@ class Suite(_Strict):
     """One line: what it shows and what it costs."""
     targets: Annotated[tuple[str, ...], Field(min_length=1)]
     sources: tuple[str, ...] = ()
+    track: Annotated[tuple[Literal["paper", "strict"], ...], Field(min_length=1)] = ("paper",)
+    """How is asked: ``paper`` by leave-one-out, ``strict`` by a cut in time, or a list of both."""
+    cut: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    """Of the strict track: the quantile of the times of a target's interactions at which its test part begins."""
+    test: Literal["last", "successive"] = "last"
+    """Of the strict track: each user's last interaction after the cut, or every one."""
     encoder: str | None = None
     seeds: Annotated[int, Field(ge=1)] = 1
     methods: Annotated[tuple[MethodEntry, ...], Field(min_length=1)]
@@ -73,6 +79,18 @@ class Suite(_Strict):
     """Hyper-parameters for every method that has them."""
     training: dict[str, Any] = {}
     pretraining: PretrainingEntry | None = None
+
+    @field_validator("track", mode="before")
+    @classmethod
+    def _tracks(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("cut", "test")
+    @classmethod
+    def _only_strict(cls, value: Any, info: ValidationInfo) -> Any:
+        if "strict" not in info.data.get("track", ("strict",)):
+            raise ValueError("only the strict track has it; add 'track: strict', or leave it out")
+        return value
 
     @field_validator("methods", mode="before")
     @classmethod

@@ -23,7 +23,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from benchmark import machine, parallel
-from benchmark.batches import Batch, training_batches
+from benchmark.batches import Batch, Windows, training_batches
+from benchmark.domain import Sequences
 from benchmark.jobs import derive_seed
 from benchmark.method import Model, Phase, ScoringModel, Trainable, check_ranges
 from benchmark.metrics import per_user
@@ -205,7 +206,7 @@ class _Checkpoint:
 def _run_phases(
     model: Model | ScoringModel,
     phases: Sequence[Phase],
-    split: Split,
+    train_part: Sequences,
     seed: int,
     precision: str,
     device: torch.device,
@@ -223,7 +224,7 @@ def _run_phases(
             checkpoint.restore(model, optimizer)
             first = at_epoch + 1
             log(f"resumed after epoch {at_epoch} of {phase.name}")
-        sequences = split.train if phase.sequences is None else phase.sequences
+        sequences = train_part if phase.sequences is None else phase.sequences
         windows = phase.trainable.windows(sequences)
         for epoch in range(first, phase.epochs + 1):
             began = time.perf_counter()
@@ -234,6 +235,23 @@ def _run_phases(
             seconds = time.perf_counter() - began
             log(f"{phase.name}, epoch {epoch} of {phase.epochs}: loss {loss:.4f} ({seconds:.1f} s)")
             checkpoint.write(model, optimizer, {}, lambda at=(number, epoch): {"phase": at, "curve": []})
+
+
+def _epoch(
+    model: Model | ScoringModel,
+    optimizer: torch.optim.Optimizer,
+    sequences: Sequences,
+    windows: Windows,
+    batch_targets: int,
+    seed: int,
+    epoch: int,
+    precision: str,
+    device: torch.device,
+) -> float:
+    """An epoch of the loop's own training; its mean loss. What it draws depends on seed and epoch alone."""
+    torch.manual_seed(derive_seed(seed, "epoch", epoch))
+    rng = np.random.default_rng(derive_seed(seed, "order", epoch))
+    return run_epoch(model, optimizer, training_batches(sequences, windows, batch_targets, rng), precision, device)
 
 
 def train(
@@ -255,7 +273,7 @@ def train(
     precision = resolve_precision(training.precision, device)
     model.to(device)
     state = _Checkpoint(checkpoint, model, log)
-    _run_phases(model, tuple(model.phases()), split, seed, precision, device, state, log)
+    _run_phases(model, tuple(model.phases()), split.train, seed, precision, device, state, log)
     optimizer = adam(model, training.learning_rate, training.weight_decay)
     windows = model.windows(split.train)
     curve: list[Epoch] = []
@@ -272,10 +290,7 @@ def train(
     stopped = f"reached {training.epochs} epochs"
     for epoch in range(len(curve) + 1, training.epochs + 1):
         began = time.perf_counter()
-        torch.manual_seed(derive_seed(seed, "epoch", epoch))
-        rng = np.random.default_rng(derive_seed(seed, "order", epoch))
-        batches = training_batches(split.train, windows, training.batch_targets, rng)
-        loss = run_epoch(model, optimizer, batches, precision, device)
+        loss = _epoch(model, optimizer, split.train, windows, training.batch_targets, seed, epoch, precision, device)
         trained = time.perf_counter()
         ranks = rank(model, split.valid, split.n_items, device, precision)
         valid = float(per_user(SELECTION, ranks.greater, ranks.equal).mean())
@@ -296,3 +311,38 @@ def train(
         )
     model.load_state_dict(best)
     return Trained(curve=tuple(curve), best_epoch=best_epoch, stopped=stopped, earlier=state.earlier)
+
+
+def refit(
+    model: Model | ScoringModel,
+    sequences: Sequences,
+    training: Training,
+    epochs: int,
+    seed: int,
+    *,
+    device: torch.device | None = None,
+    checkpoint: Path | None = None,
+    log: Callable[[str], None] = lambda line: None,
+) -> Spent:
+    """Train a new model on all that may be learnt from, for as many epochs as selection has found, and drawing the same
+    randomness: on the same sequences it becomes the model that was selected. Returns what an interrupted one had cost.
+
+    Arguments and errors otherwise as of `train`.
+    """
+    device = device or torch.device("cpu")
+    precision = resolve_precision(training.precision, device)
+    model.to(device)
+    state = _Checkpoint(checkpoint, model, log)
+    _run_phases(model, tuple(model.phases()), sequences, seed, precision, device, state, log)
+    optimizer = adam(model, training.learning_rate, training.weight_decay)
+    windows = model.windows(sequences)
+    done = state.about.get("refit", 0)
+    if done:
+        state.restore(model, optimizer)
+        log(f"resumed after epoch {done} of training anew")
+    for epoch in range(done + 1, epochs + 1):
+        began = time.perf_counter()
+        loss = _epoch(model, optimizer, sequences, windows, training.batch_targets, seed, epoch, precision, device)
+        log(f"training anew, epoch {epoch} of {epochs}: loss {loss:.4f} ({time.perf_counter() - began:.1f} s)")
+        state.write(model, optimizer, {}, lambda epoch=epoch: {"refit": epoch})
+    return state.earlier

@@ -16,7 +16,7 @@ from benchmark.jobs import digest
 from benchmark.record import Record
 from benchmark.store import (
     ARTEFACTS,
-    CONTEXT,
+    CONTEXTS,
     DIAGNOSTICS,
     FAILED,
     LOCK,
@@ -24,7 +24,9 @@ from benchmark.store import (
     RANKS,
     RECORD,
     TUNING,
+    VALID,
     Context,
+    context_name,
     failure_path,
     read_context,
     read_diagnostics,
@@ -55,7 +57,7 @@ def verify(path: Path) -> list[str]:
         return _run(path.resolve())[1]
     if (path / PLAN).exists():
         return list(_suite(path.resolve(), _weights([path])))
-    if (path / CONTEXT).exists() or (path.resolve().parent / PLAN).exists():
+    if any((path / name).exists() for name in CONTEXTS) or (path.resolve().parent / PLAN).exists():
         return list(_part(path.resolve(), _weights([path.resolve().parent])))
     suites = [child for child in sorted(path.iterdir()) if child.name not in _BESIDE_SUITES]
     if not suites:
@@ -104,15 +106,18 @@ def _part(path: Path, weights: Weights) -> Iterator[str]:
 
 
 def _target(folder: Path) -> Iterator[str]:
-    context = None
-    try:
-        context = read_context(folder.parent.parent, folder.parent.name, folder.name)
-        if context is None:
-            yield f"{folder}: has no {CONTEXT}; run the suite again to write it"
-    except InputError as error:
-        yield str(error)
+    contexts: dict[str, Context | None] = {}
+    for track in [track for track in ("paper", "strict") if (folder / context_name(track)).exists()]:
+        contexts[context_name(track)] = None
+        try:
+            contexts[context_name(track)] = read_context(folder.parent.parent, folder.parent.name, folder.name, track)
+        except InputError as error:
+            yield str(error)
+    if not contexts:  # nothing tells of which track it is
+        contexts[CONTEXTS[0]] = None
+        yield _no_context(folder, CONTEXTS[0])
     for method in sorted(folder.iterdir()):
-        if method.name == CONTEXT:
+        if method.name in CONTEXTS:
             continue
         if _is_unknown(method):
             yield _unknown(method)
@@ -123,17 +128,29 @@ def _target(folder: Path) -> Iterator[str]:
                 continue
             record, problems = _run(run)
             yield from problems
-            yield from _place(run, record, context) if record is not None else ()
+            if record is None:
+                continue
+            name = context_name(record.job.track)
+            if name not in contexts:
+                contexts[name] = None
+                yield _no_context(folder, name)
+            yield from _place(run, record, contexts[name])
+
+
+def _no_context(folder: Path, name: str) -> str:
+    return f"{folder}: has no {name}; run the suite again to write it"
 
 
 def _run(folder: Path) -> tuple[Record | None, list[str]]:
     """The record of a run, where it can be read, and the problems of the run by itself."""
-    known = (RECORD, RANKS, DIAGNOSTICS)
+    known = (RECORD, RANKS, VALID, DIAGNOSTICS)
     problems = [_unknown(child) for child in sorted(folder.iterdir()) if child.name not in known]
     try:
         record = read_run(folder).record
     except InputError as error:
         return None, [*problems, str(error)]
+    if record.questions is None and (folder / VALID).exists():
+        problems.append(_unknown(folder / VALID))
     job = (record.job.target, record.job.method, record.job.version)
     if job != (record.target.name, record.method.name, record.method.version):
         problems.append(f"{folder / RECORD}: the record is of another target, method or version than its job")
@@ -153,8 +170,9 @@ def _place(folder: Path, record: Record, context: Context | None) -> Iterator[st
         return
     if folder != wanted:
         yield f"{folder}: its record belongs to {wanted}; was it moved or edited?"
-    elif context is not None and context.fingerprint != record.target.fingerprint:
-        yield f"{folder}: was made from other data than the {CONTEXT} of its target; run this job again"
+    elif context is not None and (context.fingerprint, len(context.cluster)) != (record.asked, record.n_test):
+        name = context_name(record.job.track)
+        yield f"{folder}: was made from other data than the {name} of its target; run this job again"
 
 
 def _failures(folder: Path) -> Iterator[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from benchmark.jobs import Job, digest
+from benchmark.jobs import Cut, Job, digest, questions_of
 from benchmark.record import (
     Cost,
     Epoch,
@@ -17,6 +17,7 @@ from benchmark.record import (
     Parameters,
     Planned,
     PretrainingInfo,
+    Questions,
     Record,
     Role,
     SourceInfo,
@@ -99,6 +100,23 @@ def make_record(
     return Record(**(values | others))
 
 
+def strict_job(method: str = "SASRec", test: Literal["last", "successive"] = "last", **others: Any) -> Job:
+    return make_job(method, **({"track": "strict", "cut": Cut(test=test)} | others))
+
+
+def make_questions(test: int, valid: int | None = None, **others: Any) -> Questions:
+    values: dict[str, Any] = {
+        "rule": "last",
+        "valid_from": "2020-01-01T00:00:00Z",
+        "test_from": "2020-02-02T00:00:00Z",
+        "valid": test if valid is None else valid,
+        "test": test,
+        "users": min(test, USERS),
+        "left_out": 1,
+    }
+    return Questions(**(values | others))
+
+
 def make_pretraining(seconds: float, key: str = "artefact") -> PretrainingInfo:
     return PretrainingInfo(
         key=digest(key), weights_sha256=digest("weights"), epochs=4, wall_seconds=seconds, core_seconds=2 * seconds
@@ -115,20 +133,28 @@ def store_run(results: Path, job: Job, greater: ArrayLike, equal: ArrayLike = 0,
 
 
 def store_context(
-    results: Path, suite: str = "small", target: str = "toy", *, data: str = "data", cluster: ArrayLike | None = None
+    results: Path,
+    suite: str = "small",
+    target: str = "toy",
+    *,
+    data: str = "data",
+    cluster: ArrayLike | None = None,
+    cut: Cut | None = None,
 ) -> None:
-    users = np.arange(USERS, dtype=np.int32)
+    """Of the paper track, or of the strict one under a cut; as many questions as ``cluster`` has, else one a user."""
+    users = np.arange(USERS if cluster is None else len(np.asarray(cluster)), dtype=np.int32)
     write_context(
         results,
         suite,
         target,
         Context(
-            fingerprint=digest(data),
+            fingerprint=questions_of(digest(data), cut),
             history_length=users + 2,
             train_count=users,
             cold=users == 0,
             cluster=users if cluster is None else np.asarray(cluster, np.int32),
         ),
+        "strict" if cut else "paper",
     )
 
 
@@ -137,4 +163,11 @@ def board_of(results: Path, suite: str = "small") -> Leaderboard:
 
 
 def planned(job: Job, data: str = "data") -> Planned:
-    return Planned(target=job.target, method=job.method, setting=job.setting, seed=job.seed, key=make_key(job, data)[0])
+    return Planned(
+        target=job.target,
+        method=job.method,
+        setting=job.setting,
+        track=job.track,
+        seed=job.seed,
+        key=make_key(job, data)[0],
+    )

@@ -124,7 +124,7 @@ class TestContent:
         board = make_board(make_table("toy", rows), replace(make_table("toy", rows), track="strict"))
         text = Elements(render_page(board, [], Path())).text()
         assert "The toy domain, track strict" in text
-        assert "Track: strict." in text
+        assert "Strict track: one instant" in text
 
     def test_a_row_without_interval_shows_none(self) -> None:
         row = make_row("SASRec", 0.1)

@@ -13,7 +13,9 @@ import numpy as np
 import openpyxl
 import pytest
 
+from benchmark.cards import load_cards
 from benchmark.errors import InputError
+from benchmark.prepare import prepare
 from benchmark.prepare.online_retail import prepare_online_retail
 
 HEADER = ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"]
@@ -81,6 +83,29 @@ def test_users_are_invoices_and_items_stock_codes(tmp_path: Path) -> None:
     # 536365 and 536370 are of one customer; the two guests stand for themselves.
     assert domain.clusters is not None
     assert domain.clusters.tolist() == [0, 1, 2, 3, 0, 4]
+
+
+def test_customers_as_users_have_their_invoices_in_order_of_time(tmp_path: Path) -> None:
+    rows = [row for row in raw_rows() if row[2]]
+    path = tmp_path / "or.csv"
+    path.write_text(as_csv(rows))
+    # three customers and five codes: the codes occur four times each, of 17850 twice
+    with pytest.raises(InputError, match="or.csv: no customer and stock code have 5 lines each"):
+        prepare_online_retail(path, name="or", users_are="customers")
+    again = [[f"6{row[0][1:]}", *row[1:4], f"2011{row[4][4:]}", *row[5:]] for row in rows]
+    path.write_text(as_csv([*again, *rows]))
+    domain = prepare_online_retail(path, name="or", users_are="customers")
+    assert domain.user_ids == ("13047", "14527", "17850"), "guests are left out"
+    assert domain.sequences.lengths.tolist() == [10, 10, 20]
+    assert domain.timestamps is not None
+    days = domain.timestamps.reshape(-1, 5) // 86_400  # an invoice a row
+    assert (days == days[:, :1]).all(), "a basket shares its time"
+    dates = ["2010-12-05", "2011-12-05", "2010-12-08", "2011-12-08"]  # of 13047 and of 14527
+    dates += ["2010-12-09", "2010-12-10", "2011-12-09", "2011-12-10"]  # of 17850
+    assert days[:, 0].tolist() == np.array(dates, "datetime64[D]").astype(int).tolist()
+    assert domain.clusters is None
+    path.write_text(as_csv([[*row[:6], f"{row[6]}.0" if row[6] else "", row[7]] for row in [*again, *rows]]))
+    assert prepare_online_retail(path, name="or", users_are="customers").fingerprint == domain.fingerprint
 
 
 def test_every_form_of_the_file_gives_the_same_domain(tmp_path: Path) -> None:
@@ -186,3 +211,10 @@ def test_the_real_file_has_the_paper_s_counts() -> None:
     assert (domain.n_users, domain.n_items, domain.n_interactions) == (16520, 3469, 519906)
     assert domain.fingerprint == "c97c5d94bba5dc2ffc5da2c7219c7dc123b11ef1f16662fd14c4db3337ba5752"
     assert np.mean([len(text) for text in domain.texts]) == pytest.approx(27.80, abs=0.005)
+
+
+@pytest.mark.skipif(not SHARED.is_file(), reason="the real data are not beside the repository")
+@pytest.mark.soak
+def test_the_real_file_by_customer_is_what_its_card_says(tmp_path: Path) -> None:
+    card = load_cards()["online-retail-customers"]
+    assert not prepare(card, data=[SHARED.parents[1]], cache=tmp_path).custom

@@ -22,7 +22,7 @@ from benchmark.method import Material, Model, Phase, Trainable, configure, regis
 from benchmark.rank import NotFinite, rank
 from benchmark.splits import HeldOut, Split, leave_one_out
 from benchmark.testing import TEXT_WIDTH, Subject, toy_domain, toy_text
-from benchmark.train import Trained, Training, load_tensors, save_tensors, train
+from benchmark.train import Trained, Training, load_tensors, refit, save_tensors, train
 
 torch.set_num_threads(1)
 
@@ -114,6 +114,42 @@ def test_improvements_are_not_rounded() -> None:
     first, second = trained.curve[0].valid, trained.curve[1].valid
     assert 0 < second - first < 1e-4
     assert trained.best_epoch == 2
+
+
+# S3-Rec has phases before its own training
+@pytest.mark.parametrize("name", ["SASRec", "UniSRec_t-scratch", "S3-Rec"])
+def test_training_anew_on_the_same_sequences_gives_the_model_that_was_selected(name: str) -> None:
+    settings = configure(Training, SETTINGS | {"epochs": 4, "patience": 4, "weight_decay": 0.01}, "test")
+    selected, again = build(name), build(name)
+    trained = train(selected, SPLIT, settings, 3)
+    refit(again, SPLIT.train, settings, trained.best_epoch, 3)
+    assert trained.best_epoch > 0
+    for key, value in selected.state_dict().items():
+        assert torch.equal(value, again.state_dict()[key]), key
+
+
+def test_training_anew_learns_from_what_it_is_given() -> None:
+    settings = configure(Training, SETTINGS, "test")
+    first, second = build("SASRec"), build("SASRec")
+    refit(first, SPLIT.train, settings, 2, 0)
+    refit(second, DOMAIN.sequences, settings, 2, 0)
+    assert not torch.equal(first.items(), second.items())
+
+
+def test_training_anew_goes_on_after_an_interruption_as_if_there_had_been_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_module, "CHECKPOINT_SECONDS", -1.0)
+    settings, path = configure(Training, SETTINGS, "test"), tmp_path / "state.safetensors"
+    undisturbed, resumed = build("S3-Rec"), build("S3-Rec")
+    refit(undisturbed, SPLIT.train, settings, 4, 0)
+    refit(build("S3-Rec"), SPLIT.train, settings, 2, 0, checkpoint=path)
+    said: list[str] = []
+    earlier = refit(resumed, SPLIT.train, settings, 4, 0, checkpoint=path, log=said.append)
+    assert said[0] == "resumed after epoch 2 of training anew"
+    assert earlier.wall_seconds > 0
+    for key, value in undisturbed.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[key]), key
 
 
 def test_without_epochs_the_model_stays_as_it_was() -> None:

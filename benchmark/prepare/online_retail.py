@@ -4,6 +4,8 @@ The recipe is that of ``process_or.py`` of RUCAIBox/UniSRec (arXiv:2206.05941): 
 interaction a distinct (invoice, stock code, quantity, time), lines without a description are dropped, then 5-core.
 All lines of an invoice share a minute, so a sequence is a basket whose order says nothing; cancellations, service
 codes and guests stay, as they do there.
+
+With customers for users the same interactions make sequences that have an order in time; guests have none and go.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -29,12 +31,15 @@ COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "
 CORE = 5
 
 
-def prepare_online_retail(table: Path, *, name: str, ties: Ties = "hash") -> Domain:
+def prepare_online_retail(
+    table: Path, *, name: str, ties: Ties = "hash", users_are: Literal["invoices", "customers"] = "invoices"
+) -> Domain:
     """Online Retail from its xlsx or csv file (plain or .gz, UTF-8 or Latin-1, either date format).
 
     The "raw line" of the order inside equal times is ``invoice,stock code,quantity,YYYY-MM-DD HH:MM:SS``, rendered
     from the parsed fields, so that every form of the file gives the same domain. Users and items are sorted by raw
-    id; clusters are customers, and an invoice without one is its own. Raises InputError with file:line.
+    id. Where users are invoices, clusters are customers, and an invoice without one is its own; where they are
+    customers, invoices without one are left out. Raises InputError with file:line.
     """
     # A dict keeps distinct interactions in the order of the file, which line order needs.
     distinct: dict[tuple[str, str, int, int], None] = {}
@@ -52,32 +57,37 @@ def prepare_online_retail(table: Path, *, name: str, ties: Ties = "hash") -> Dom
     if not distinct:
         raise InputError(f"{table}: no line has a description")
 
-    rows = list(distinct)
-    user_ids, users = np.unique([row[0] for row in rows], return_inverse=True)
+    by_customer = users_are == "customers"
+    rows = [row for row in distinct if customers[row[0]] or not by_customer]
+    if not rows:
+        raise InputError(f"{table}: no line names a customer")
+    # one form of the file writes customers as decimals
+    owners = [customers[row[0]].removesuffix(".0") if by_customer else row[0] for row in rows]
+    user_ids, users = np.unique(owners, return_inverse=True)
     item_ids, items = np.unique([row[1] for row in rows], return_inverse=True)
     kept = core_rows(users, items, CORE)
     if not len(kept):
-        raise InputError(f"{table}: no invoice and stock code have {CORE} lines each; fetch the whole file")
-    rows = [rows[row] for row in kept]
+        raise InputError(f"{table}: no {users_are[:-1]} and stock code have {CORE} lines each; fetch the whole file")
+    rows, owners = [rows[row] for row in kept], [owners[row] for row in kept]
     user_rows, users = np.unique(users[kept], return_inverse=True)
     item_rows, items = np.unique(items[kept], return_inverse=True)
     times = np.array([row[3] for row in rows], np.int64)
 
     def key(row: int) -> int:
         invoice, code, quantity, time = rows[row]
-        return tie_key(invoice, code, f"{invoice},{code},{quantity},{_rendered(time)}")
+        return tie_key(owners[row], code, f"{invoice},{code},{quantity},{_rendered(time)}")
 
     order = time_order(users, times, key if ties == "hash" else None)
-    invoices = tuple(user_ids[user_rows].tolist())
+    known_users = tuple(user_ids[user_rows].tolist())
     codes = tuple(item_ids[item_rows].tolist())
     return Domain(
         name=name,
-        sequences=to_sequences(users, items, order, len(invoices)),
+        sequences=to_sequences(users, items, order, len(known_users)),
         item_ids=codes,
-        user_ids=invoices,
+        user_ids=known_users,
         texts=tuple(texts[code] for code in codes),
         timestamps=times[order],
-        clusters=_clusters(invoices, customers),
+        clusters=None if by_customer else _clusters(known_users, customers),
     )
 
 

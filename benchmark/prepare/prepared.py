@@ -18,6 +18,7 @@ from benchmark.cards import (
     Expected,
     ImportedInput,
     Input,
+    RetailCustomersInput,
     RetailInput,
     Split,
     UnisrecInput,
@@ -230,6 +231,8 @@ def _read(card: Card, given: Input, files: Mapping[str, Path]) -> Domain:
             return prepare_amazon2018(files["ratings"], files["metadata"], name=card.name)
         case RetailInput():
             return prepare_online_retail(files["table"], name=card.name, ties=given.ties)
+        case RetailCustomersInput():
+            return prepare_online_retail(files["table"], name=card.name, users_are="customers")
         case ImportedInput():
             raise InputError(f"{card.name}: its imported tables are no longer in the cache; import them again")
 

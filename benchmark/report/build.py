@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from statistics import fmean, stdev
 from typing import TypeVar, get_args
 
@@ -12,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark import trials
+from benchmark.agreement import Order, agreement, no_agreement
 from benchmark.metrics import METRICS, PRIMARY
 from benchmark.record import Record, Role
 from benchmark.report import claims, printed
 from benchmark.report.claims import Standing
 from benchmark.report.stored import Label, Outcome, Stored, by_pretraining, rows_of, seed_values, user_means
-from benchmark.report.tables import REFERENCE, Cell, Leaderboard, Pretrainings, Row, Table, label_of
+from benchmark.report.tables import REFERENCE, Agreement, Cell, Leaderboard, Pretrainings, Row, Table, label_of
 from benchmark.significance import paired_t, variance_split
 from benchmark.trials import TunedRow
 
@@ -33,7 +35,37 @@ def build(suite: str, parts: Sequence[Stored]) -> Leaderboard:
         tables=tuple(_table(part, shares) for part in parts),
         machines=tuple(sorted({_machine(record) for record in records})),
         versions=tuple(sorted({_versions(record) for record in records})),
+        agreements=tuple(_agreement(one, other) for one, other in combinations(parts, 2) if one.target == other.target),
     )
+
+
+def _agreement(one: Stored, other: Stored) -> Agreement:
+    """Of two tracks of a target."""
+    rows = [{label_of(*label): group for label, group in rows_of(part.outcomes).items()} for part in (one, other)]
+    labels = [label for label in rows[0] if label in rows[1]]
+    found: Order | str | None = no_agreement(len(labels))
+    if found is None and (one.context is None or other.context is None):
+        found = "what is needed to know of the users is missing; run the suite again"
+    if found is None:
+        found = agreement(_over_questions(one, rows[0], labels), _over_questions(other, rows[1], labels))
+    known = found if isinstance(found, Order) else None
+    return Agreement(
+        target=one.target,
+        tracks=(one.track, other.track),
+        methods=tuple(labels),
+        tau=known.tau if known else None,
+        low=known.low if known else None,
+        high=known.high if known else None,
+        reason=found if isinstance(found, str) else None,
+    )
+
+
+def _over_questions(
+    part: Stored, rows: Mapping[str, Sequence[Outcome]], labels: Sequence[str]
+) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """The primary metric of each row and question, and the cluster of each question."""
+    assert part.context is not None
+    return np.stack([user_means(rows[label], PRIMARY) for label in labels]), part.context.cluster
 
 
 def _table(part: Stored, shares: Mapping[str, int]) -> Table:
@@ -87,6 +119,8 @@ def _table(part: Stored, shares: Mapping[str, int]) -> Table:
         cold_users=int(context.cold.sum()) if context else None,
         clusters=len(np.unique(context.cluster)) if context and context.clustered else None,
         no_comparison=no_comparison if len(rows) > 1 else None,
+        questions=records[0].questions if records else None,
+        removed=_distinct(removed for record in records for removed in record.removed),
     )
 
 

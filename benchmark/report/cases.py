@@ -13,6 +13,7 @@ from benchmark.record import Record
 from benchmark.report.escape import plain
 from benchmark.report.stored import Stored, rows_of
 from benchmark.report.tables import label_of
+from benchmark.report.wording import titled
 from benchmark.store import read_diagnostics
 
 MOST = 6
@@ -181,7 +182,7 @@ def _mean_and_sd(one: Distribution | None) -> str:
 
 
 def _title(part: Stored) -> str:
-    return part.outcomes[0].record.target.title if part.outcomes else part.target
+    return titled(part.outcomes[0].record.target.title if part.outcomes else part.target, part.track)
 
 
 def _grid(headers: list[str], lines: list[list[str]]) -> str:

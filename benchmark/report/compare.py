@@ -16,6 +16,7 @@ from benchmark.errors import InputError, unknown
 from benchmark.metrics import METRICS, PRIMARY
 from benchmark.report.stored import Outcome, Stored, rows_of, seed_values, stored
 from benchmark.report.tables import label_of
+from benchmark.report.wording import titled
 from benchmark.significance import Paired, bootstrap, paired_t, sign_flip
 from benchmark.slices import slices_of
 from benchmark.store import Context
@@ -70,6 +71,8 @@ class TargetComparison:
     target: str
     title: str
     users: int
+    asked: str
+    """What these are: users or, in the strict track, questions."""
     clusters: int | None
     """Independent units where these are clusters of users; None where they are the users."""
     first: Seeds
@@ -129,8 +132,9 @@ def _on_target(part: Stored, context: Context, first: Sequence[Outcome], second:
     everyone = np.ones(len(context.cluster), np.bool_)
     return TargetComparison(
         target=part.target,
-        title=first[0].record.target.title,
+        title=titled(first[0].record.target.title, part.track),
         users=len(everyone),
+        asked="questions" if first[0].record.questions else "users",
         clusters=len(np.unique(context.cluster)) if context.clustered else None,
         first=_seeds(first),
         second=_seeds(second),

@@ -65,7 +65,7 @@ def render_terminal(board: Leaderboard) -> str:
     parts = []
     for table in board.tables:
         title = table.about.title if table.about else table.target
-        parts.append(f"{title} ({table.target}): {wording.size(table)}")
+        parts.append(f"{wording.titled(title, table.track)} ({table.target}): {wording.size(table)}")
         lines = [
             [
                 row.label,

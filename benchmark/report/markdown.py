@@ -35,6 +35,7 @@ def render_markdown(board: Leaderboard, figures: Sequence[Made] = (), studies: S
             ]
         ),
         *_overall(board),
+        _bullets(f"{plain(wording.agreement(found))}." for found in board.agreements),
         *(_figure(figure) for figure in figures if figure.target is None),
         *(
             part
@@ -104,7 +105,7 @@ def _figure(figure: Made) -> str:
 
 def _section(table: Table, figures: Sequence[Made], study: str) -> list[str]:
     title = table.about.title if table.about else table.target
-    parts = [f"## {plain(title)} (`{table.target}`)", f"{plain(wording.size(table))}."]
+    parts = [f"## {plain(wording.titled(title, table.track))} (`{table.target}`)", f"{plain(wording.size(table))}."]
     if table.rows:
         parts.append(_quality(table))
         parts += _titled("### What the tests say", _bullets(_tests(table)))
@@ -207,14 +208,14 @@ def _cost(table: Table) -> str:
 
 
 def _notes(table: Table) -> Iterable[str]:
-    users = table.about.users if table.about else 0
+    asked = table.questions.test if table.questions else table.about.users if table.about else 0
     if table.no_comparison:
         yield f"No comparison with {REFERENCE}: {plain(table.no_comparison)}."
-    if table.clusters is not None:
-        yield f"Users form {table.clusters:,} clusters, which are the units of the comparison."
+    if units := wording.units(table):
+        yield units
     if table.cold_users:
-        share = table.cold_users / users
-        yield f"Cold: the test item never occurs in training for {table.cold_users:,} of {users:,} users ({share:.2%})."
+        share = table.cold_users / asked
+        yield f"Cold: the test item never occurs in training for {wording.cold(table)} ({share:.2%})."
     tied = [f"{plain(row.label)} {row.tie_rate:.1%}" for row in table.rows if row.tie_rate > 0]
     if tied:
         yield f"Ties: the share of test items that score exactly like another item is {', '.join(tied)}."
@@ -229,6 +230,7 @@ def _notes(table: Table) -> Iterable[str]:
             for what, count in (("users", overlap.users), ("items", overlap.items))
         ]
         yield f"Shared with {plain(overlap.source)}: {', '.join(shared)}, {overlap.texts:,} identical texts."
+    yield from (f"{plain(wording.removed(removed))}." for removed in table.removed)
     if any(row.pretraining_seconds is not None for row in table.rows):
         yield "Pre-training is made once: its time is shared evenly by the runs of this report that use it."
     yield from (f"{plain(row.label)}: {plain(row.note)}" for row in table.rows if row.note)

@@ -94,7 +94,7 @@ def _inlined(figure: Made, folder: Path) -> dict[str, Any]:
 
 def _title(table: Table) -> str:
     title = table.about.title if table.about else table.target
-    return title if table.track == "paper" else f"{title}, track {table.track}"
+    return wording.titled(title, table.track)
 
 
 def _letter(place: int) -> str:

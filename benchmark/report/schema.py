@@ -19,8 +19,8 @@ from pydantic import ConfigDict, ValidationError
 
 from benchmark.errors import InputError
 from benchmark.files import write_text
-from benchmark.record import OverlapInfo, SourceInfo, Stored, TargetInfo
-from benchmark.report.tables import Against, Cell, Claim, Gap, Leaderboard, Pretrainings, Row, Table
+from benchmark.record import OverlapInfo, Questions, RemovedInfo, SourceInfo, Stored, TargetInfo
+from benchmark.report.tables import Against, Agreement, Cell, Claim, Gap, Leaderboard, Pretrainings, Row, Table
 from benchmark.significance import Paired
 
 FILE = Path(__file__).with_name("leaderboard.schema.json")
@@ -37,6 +37,9 @@ CLASSES: tuple[type, ...] = (
     TargetInfo,
     SourceInfo,
     OverlapInfo,
+    Questions,
+    RemovedInfo,
+    Agreement,
 )
 """All that a leaderboard is made of."""
 
@@ -52,6 +55,7 @@ class File(Stored):
     tables: tuple[Table, ...]
     machines: tuple[str, ...]
     versions: tuple[str, ...]
+    agreements: tuple[Agreement, ...] = ()
 
 
 def read_leaderboard(path: Path) -> Leaderboard:
@@ -66,7 +70,13 @@ def read_leaderboard(path: Path) -> Leaderboard:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise InputError(f"{path}: {place}: {first['msg']}; write it again with `transrec report`") from error
-    return Leaderboard(suite=file.suite, tables=file.tables, machines=file.machines, versions=file.versions)
+    return Leaderboard(
+        suite=file.suite,
+        tables=file.tables,
+        machines=file.machines,
+        versions=file.versions,
+        agreements=file.agreements,
+    )
 
 
 def _restored(values: dict[str, Any]) -> dict[str, Any]:

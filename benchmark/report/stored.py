@@ -88,8 +88,8 @@ def stored(suite: str, results: Path) -> list[Stored]:
     for (target, track), group in groups.items():
         outcomes = tuple(found_runs[job.key] for job in group if job.key in found_runs)
         suites = dict.fromkeys([suite, *(outcome.record.job.suite for outcome in outcomes)])
-        contexts = [context for name in suites if (context := read_context(results, name, target))]
-        fits = {outcome.record.target.fingerprint for outcome in outcomes}
+        contexts = [context for name in suites if (context := read_context(results, name, target, track))]
+        fits = {outcome.record.asked for outcome in outcomes}
         gaps = tuple(
             _gap(job, failures.get(job.key), damaged.get(job.key)) for job in group if job.key not in found_runs
         )
@@ -122,8 +122,10 @@ def _readable(
 
 
 def _made_alike(records: Mapping[str, Record], folders: Mapping[str, Path]) -> None:
-    """Raise IncompatibleRuns where the runs of a target were made from different data or under different protocols."""
+    """Raise IncompatibleRuns where the runs of a target were made from different data or under different protocols, or
+    those of a track of it with different cuts in time."""
     first: dict[str, str] = {}
+    asked: dict[tuple[str, str], str] = {}
     for key, record in records.items():
         other = records[first.setdefault(record.target.name, key)]
         if other.target.fingerprint != record.target.fingerprint:
@@ -131,11 +133,19 @@ def _made_alike(records: Mapping[str, Record], folders: Mapping[str, Path]) -> N
         elif other.key_parts.get("protocol") != record.key_parts.get("protocol"):
             mine, theirs = (f"version {one.key_parts.get('protocol')} of the protocol" for one in (record, other))
         else:
-            continue
+            other = records[asked.setdefault((record.target.name, record.job.track), key)]
+            if other.asked == record.asked:
+                continue
+            mine, theirs = (f"the questions of {_cut(one)}" for one in (record, other))
         raise IncompatibleRuns(
             f"{folders[key]}: was made from {mine}, but {folders[other.key]} from {theirs}; one table can't hold "
             "both: delete the runs of the version you no longer want, or report them as two suites"
         )
+
+
+def _cut(record: Record) -> str:
+    cut = record.job.cut
+    return f"a cut at {cut.quantile} with test '{cut.test}'" if cut else "leave-one-out"
 
 
 def _outcome(folder: Path, label: str | None) -> Outcome:

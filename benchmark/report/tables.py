@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmark.record import OverlapInfo, Role, SourceInfo, TargetInfo
+from benchmark.record import OverlapInfo, Questions, RemovedInfo, Role, SourceInfo, TargetInfo
 from benchmark.significance import Paired
 
 REFERENCE = "SASRec"
@@ -172,11 +172,33 @@ class Table:
     overlap: tuple[OverlapInfo, ...]
     encoders: tuple[str, ...]
     cold_users: int | None
-    """Users whose test item never occurs in training; None where the users' context is missing."""
+    """Users whose test item never occurs in training; None where the users' context is missing. In the strict track
+    test questions instead of users."""
     clusters: int | None
     """Independent units of the comparisons where these are clusters of users; None where they are the users."""
     no_comparison: str | None
     """Why no row is compared with the reference; None where they are."""
+    questions: Questions | None = None
+    """What is asked in the strict track; absent elsewhere, where it is one question a user."""
+    removed: tuple[RemovedInfo, ...] = ()
+    """What was taken out of sources because the target has it too; absent where nothing was."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How far two tracks of a target agree on the order of the rows that both have, in NDCG@10."""
+
+    target: str
+    tracks: tuple[str, str]
+    methods: tuple[str, ...]
+    """Labels of the rows that both have."""
+    tau: float | None
+    """Kendall's tau-b: 1 is the same order, 0 no relation, -1 the reverse; None where `reason` says why."""
+    low: float | None
+    high: float | None
+    """95 % interval by resampling the users of each track, given these trained models."""
+    reason: str | None
+    """Why there is no tau; None where there is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,3 +207,5 @@ class Leaderboard:
     tables: tuple[Table, ...]
     machines: tuple[str, ...]
     versions: tuple[str, ...]
+    agreements: tuple[Agreement, ...] = ()
+    """One a target with two tracks; absent where there is none."""

@@ -25,7 +25,7 @@ def verdict(found: TargetComparison, first: str, second: str) -> str:
             f"same difference in {PRIMARY}."
         )
     paired, p = said.test.paired, p_value(said.test.paired.p)
-    users = f"{said.gain:,} users gain, {said.lose:,} lose, {said.same:,} see no change."
+    users = f"{said.gain:,} {found.asked} gain, {said.lose:,} lose, {said.same:,} see no change."
     if paired.low <= 0 <= paired.high:
         numbers = f"{paired.difference:+.4f} (95 % interval {_range(paired.low, paired.high)}, p {p})"
         opening = f"{first} and {second} are not told apart by {PRIMARY}: {numbers}: {users}"
@@ -67,18 +67,18 @@ def _towards(difference: float, low: float, high: float) -> tuple[float, float]:
 def _target(found: TargetComparison, first: str, second: str) -> list[str]:
     units = f", {found.clusters:,} independent clusters" if found.clusters is not None else ""
     return [
-        f"{found.title} ({found.target}): {found.users:,} users{units}",
+        f"{found.title} ({found.target}): {found.users:,} {found.asked}{units}",
         verdict(found, first, second),
-        _table(found.metrics, "metric", first, second),
-        f"{PRIMARY} by groups of users. How many groups there are is not corrected for.",
-        *(f"By {name}:\n{_table(groups, 'group', first, second)}" for name, groups in found.slices.items()),
+        _table(found, found.metrics, "metric", first, second),
+        f"{PRIMARY} by groups of {found.asked}. How many groups there are is not corrected for.",
+        *(f"By {name}:\n{_table(found, groups, 'group', first, second)}" for name, groups in found.slices.items()),
     ]
 
 
-def _table(lines: Mapping[str, Comparison], what: str, first: str, second: str) -> str:
+def _table(found: TargetComparison, lines: Mapping[str, Comparison], what: str, first: str, second: str) -> str:
     headers = [
         what,
-        "users",
+        found.asked,
         first,
         second,
         "difference (95 % CI)",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from benchmark.metrics import PRIMARY
-from benchmark.record import SourceInfo, TargetInfo
-from benchmark.report.tables import REFERENCE, Against, Cell, Claim, Pretrainings, Row, Table, label_of
+from benchmark.record import RemovedInfo, SourceInfo, TargetInfo
+from benchmark.report.tables import REFERENCE, Against, Agreement, Cell, Claim, Pretrainings, Row, Table, label_of
 from benchmark.significance import Paired
 
 VERSUS = f"Δ {PRIMARY} vs {REFERENCE} (95 % CI)"
@@ -21,12 +21,22 @@ _PROTOCOLS = {
     "the target is ranked for each of them, seen ones included, without sampling. Checkpoints are selected by "
     f"unrounded {PRIMARY} on validation; where other items score exactly as high as the held-out one, a metric is its "
     "exact expectation over the orders of the tie.",
+    "strict": "Strict track: one instant, the same for everybody, ends all that is learnt from, of the sources too. "
+    "What happened on the target from then on is asked, after all that the same user did before; users without any "
+    "history before the instant are left out and counted, items that are new then stay candidates. Epochs are selected "
+    "on a window of time before the instant; then a new model is trained on everything before it, for as many epochs. "
+    "Means and intervals are over questions; those of one user are not independent, and intervals know it.",
 }
 
 
 def protocol(track: str) -> str:
     """How the numbers of a track came about."""
     return _PROTOCOLS.get(track, f"Track: {track}.")
+
+
+def titled(title: str, track: str) -> str:
+    """The title of a target under a track."""
+    return title if track == "paper" else f"{title}, track {track}"
 
 
 def mean(cell: Cell) -> str:
@@ -82,7 +92,55 @@ def size(table: Table) -> str:
     if about is None:
         return "No results yet"
     custom = ", custom data (not what its card expects, or without a card): no printed numbers" if about.custom else ""
-    return f"{counts(about)}, {about.split} split{custom}"
+    return f"{counts(about)}, {about.split} split{custom}{_asked(table)}"
+
+
+def _asked(table: Table) -> str:
+    asked = table.questions
+    if asked is None:
+        return ""
+    rule = "the last interaction of each user" if asked.rule == "last" else "every interaction"
+    return (
+        f"; asked is {rule} from {asked.test_from} on: {asked.test:,} questions of {asked.users:,} users, while "
+        f"{asked.left_out:,} users without history before are left out; selected by {asked.valid:,} questions from "
+        f"{asked.valid_from} on"
+    )
+
+
+def cold(table: Table) -> str | None:
+    """For how many test items nothing could be learnt; None where that is not known."""
+    if table.cold_users is None or table.about is None:
+        return None
+    total, of = (table.questions.test, "questions") if table.questions else (table.about.users, "users")
+    return f"{table.cold_users:,} of {total:,} {of}"
+
+
+def units(table: Table) -> str | None:
+    """What the units of a comparison are, where they are not the users."""
+    if table.clusters is None:
+        return None
+    what = "The questions are those of" if table.questions else "Users form"
+    return f"{what} {table.clusters:,} clusters, which are the units of the comparison."
+
+
+def removed(found: RemovedInfo) -> str:
+    return (
+        f"{found.source}: taken out of the source, since the target has them too, are {found.users:,} users, "
+        f"{found.items:,} items and {found.texts:,} other items of identical text, then {found.short_users:,} users of "
+        f"whom too little was left; {found.interactions:,} interactions in all"
+    )
+
+
+def agreement(found: Agreement) -> str:
+    """How far two tracks of a target agree on the order of rows."""
+    between = f"{found.target}, order of rows by {PRIMARY} in the tracks {' and '.join(found.tracks)}"
+    if found.tau is None:
+        return f"{between}: no rank correlation, since {found.reason}"
+    return (
+        f"{between}: Kendall's tau-b {found.tau:.2f} [{found.low:.2f}, {found.high:.2f}], {len(found.methods)} rows "
+        "(1 is the same order, 0 no relation; 95 % interval by resampling the users of each track, given these "
+        "trained models)"
+    )
 
 
 def counts(about: TargetInfo | SourceInfo) -> str:

@@ -63,8 +63,10 @@ def absent(board: Leaderboard) -> str | None:
 
 
 def _compared(board: Leaderboard) -> tuple[list[dict[str, float]], list[str]]:
-    """By target the primary metric of its rows, replicas left out, and the rows that all targets have."""
-    tables = [table for table in board.tables if table.rows]
+    """By target the primary metric of its rows, replicas left out, and the rows that all targets have. A target under
+    several tracks is one target: its first track counts."""
+    first = {table.target: table for table in reversed(board.tables) if table.rows}
+    tables = [table for table in board.tables if first.get(table.target) is table]
     scores = [{row.label: row.cells[PRIMARY].mean for row in table.rows if row.role != "replica"} for table in tables]
     return scores, [label for label in (scores[0] if scores else {}) if all(label in score for score in scores)]
 

@@ -14,6 +14,7 @@ from benchmark.metrics import PRIMARY
 from benchmark.record import Record, Role
 from benchmark.report.stored import Outcome, Stored, rows_of, user_means
 from benchmark.report.tables import label_of
+from benchmark.report.wording import titled
 from benchmark.significance import paired_t
 
 SHOWN = (PRIMARY, "Recall@50")
@@ -80,7 +81,7 @@ def lines_of(part: Stored) -> tuple[Line, ...]:
 
 
 def title_of(part: Stored) -> str:
-    return part.outcomes[0].record.target.title if part.outcomes else part.target
+    return titled(part.outcomes[0].record.target.title if part.outcomes else part.target, part.track)
 
 
 def short_label(method: str, setting: str, variant: str) -> str:
