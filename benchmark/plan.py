@@ -94,9 +94,8 @@ def named_jobs(
         for entry, method in found
         for job in _jobs(suite, entry, method, registry, target, track, seeds)
     ]
-    _check_rows(
-        suite, chosen, [_jobs(suite, entry, method, registry, "any", suite.track[0], seeds) for entry, method in found]
-    )
+    rows_alone = [_jobs(suite, entry, method, registry, "any", suite.track[0], seeds) for entry, method in found]
+    _check_rows(suite, chosen, rows_alone)
     return jobs
 
 
@@ -140,6 +139,11 @@ def _jobs(
 ) -> list[Job]:
     where = f"suite '{suite.name}', method '{method.name}'"
     _check_possible(entry, method, where)
+    if entry.few_shot is not None and track == "strict":
+        raise InputError(
+            f"{where}: 'few_shot' takes a share of users who each have one question, which the strict track does not "
+            "give them; leave it out, or make it a suite of 'track: paper'"
+        )
     own = {field.name for field in fields(method.config)}
     shared = {key: value for key, value in suite.config.items() if key in own}
     if entry.budget is not None and entry.budget not in method.budgets:

@@ -214,8 +214,8 @@ def test_results_agree_with_themselves_and_are_shown(both: Both) -> None:
     assert "no rank correlation, since it takes at least 5 methods with results in both, found 4" in text
     again = place.transrec("run", place.suite(**STRICT), *PLUGIN)
     assert "8 jobs, 8 already stored" in again.out
-    assert "strict track, LearnsAndTells" not in again.out
-    assert "LearnsAndTells, strict track: test NDCG@10" not in done.out, "jobs ran here"
+    assert "LearnsAndTells (strict track)" not in again.out
+    assert "to run: demo-workshop LearnsAndTells (strict track), 1 x" in done.out
 
 
 def test_the_paper_track_alone_has_the_same_keys(both: Both) -> None:
@@ -238,6 +238,10 @@ REFUSED: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a rule of the paper track": ({"track": ["paper"], "test": "last"}, ["'test'", "only the strict track has it"]),
     "a cut after everything": ({"track": "strict", "cut": 1.0}, ["'cut'", "less than 1"]),
     "an unknown rule": ({"track": "strict", "test": "first"}, ["'test'", "'last' or 'successive'"]),
+    "a few users": (
+        {"track": "strict", "methods": [{"name": "SASRec", "few_shot": 0.5}, "UniSRec_t"]},
+        ["'SASRec'", "'few_shot'", "'track: paper'"],
+    ),
     "an unknown track": ({"track": "lenient"}, ["'track.0'", "'paper' or 'strict'"]),
     "a target that is its own source": (
         {"targets": ["demo-workshop"], "track": "strict", "sources": ["demo-workshop"]},
