@@ -166,6 +166,7 @@ def tune_command(
     device: Device = Device.AUTO,
     plugins: Plugins = None,
     allow_mismatch: AllowMismatch = False,
+    drop_overlap: DropOverlap = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be tried, and its cost.")] = False,
 ) -> None:
     """Try the same number of configurations of every trained row and note which is best on validation.
@@ -188,6 +189,7 @@ def tune_command(
             device=device.value,
             plugins=tuple(plugins or ()),
             allow_mismatch=allow_mismatch,
+            drop_overlap=drop_overlap,
             dry_run=dry_run,
             trials=trials,
         ),

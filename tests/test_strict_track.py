@@ -43,7 +43,7 @@ from benchmark.report.compare import compare
 from benchmark.report.leaderboard import render_terminal, write_report
 from benchmark.report.verdict import render
 from benchmark.runner import Facts, make_artefact, run_job
-from benchmark.store import Ranks, list_runs, read_context, read_run, write_run
+from benchmark.store import Ranks, list_runs, read_context, read_run, read_valid, write_run
 from benchmark.verify import verify
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -350,6 +350,8 @@ def test_more_questions_than_users_are_stored_and_read(results: Path) -> None:
     assert len(run.ranks.valid_greater) == 3
     assert pq.read_schema(folder / "ranks.parquet").names == ["question", "test_greater", "test_equal"]
     assert pq.read_schema(folder / "valid.parquet").names == ["question", "valid_greater", "valid_equal"]
+    greater, equal = read_valid(folder, run.record)
+    assert (greater.tolist(), equal.tolist()) == ([0, 0, 0], [0, 0, 0]), "what tuning chooses by"
     assert verify(results) == verify(folder) == verify(results / "small" / "toy") == []
 
 
