@@ -66,9 +66,9 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
     suite = load_suite(campaign.suite)
     cards = load_cards(campaign.cards, campaign.cache)
     suite = groundwork.with_full_names(suite, cards)
-    targets = tuple(dict.fromkeys(cards[name].name for name in campaign.targets))
+    targets = tuple(dict.fromkeys(groundwork.card_of(name, cards).name for name in campaign.targets))
     for name in targets or suite.targets:
-        if cards[name].role == "source":
+        if groundwork.card_of(name, cards).role == "source":
             raise InputError(f"'{name}' is a source of pre-training, not a target; choose another with --targets")
     known = registry(campaign.plugins)
     jobs = named_jobs(suite, known, targets=targets, methods=campaign.methods, seeds=campaign.seeds)
@@ -178,7 +178,7 @@ def _sizes(names: Iterable[str], prepared: Mapping[str, Prepared], cards: Cards)
             domain = prepared[name].domain
             found[name] = Size(users=domain.n_users, items=domain.n_items, interactions=domain.n_interactions)
             continue
-        for expected in (given.expect for given in cards[name].inputs if given.expect):
+        for expected in (given.expect for given in groundwork.card_of(name, cards).inputs if given.expect):
             found[name] = Size(users=expected.users, items=expected.items, interactions=expected.interactions)
     return found
 

@@ -8,15 +8,17 @@ none is taken for another. Workers find it in the cache, where `keep` leaves it 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
 from benchmark.domain import Domain, Sequences
-from benchmark.errors import InputError
+from benchmark.errors import InputError, unknown
 
 
 def derived_name(name: str, what: str) -> str:
@@ -60,6 +62,40 @@ def before(domain: Domain, instant: int) -> Domain:
             "the table with a column of times"
         )
     return subset(domain, domain.timestamps < instant, derived_name(domain.name, f"before-{at:%Y%m%dT%H%M%SZ}"))
+
+
+def unique_texts(domain: Domain) -> Domain:
+    """Without items whose text is, letter for letter, that of an earlier one (no text is a text), nor what was done
+    with them; users who are left with fewer than the three interactions that leave-one-out needs go as well.
+
+    Two copies of a product are one answer under two names: no reader of texts can tell them apart, but ids can.
+    Raises InputError where nothing is left.
+    """
+    name = derived_name(domain.name, "unique-texts")
+    first: dict[str, int] = {}
+    for item, text in enumerate(domain.texts):
+        first.setdefault(text, item)
+    is_first = np.zeros(domain.n_items, bool)
+    is_first[list(first.values())] = True
+    kept = is_first[domain.sequences.items]
+    owners = np.repeat(np.arange(domain.n_users), domain.sequences.lengths)
+    left = np.bincount(owners[kept], minlength=domain.n_users)
+    return subset(domain, kept & (left[owners] >= 3), name)
+
+
+BY_NAME: Mapping[str, Callable[[Domain], Domain]] = MappingProxyType({"unique-texts": unique_texts})
+"""What a suite may name behind the plus sign."""
+
+
+def parts(name: str) -> tuple[str, str | None]:
+    """The name of the prepared domain and, for one that is derived of it, what is done; raises InputError for what
+    nobody knows to do."""
+    base, plus, what = name.partition("+")
+    if not plus:
+        return name, None
+    if what not in BY_NAME:
+        raise unknown("derivation", what, BY_NAME, f"domain '{name}'")
+    return base, what
 
 
 def keep(domain: Domain, cache: Path) -> None:

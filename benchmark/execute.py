@@ -207,7 +207,7 @@ def _line(artefact: ArtefactTask) -> str:
 
 def row_name(job: Job, label: str | None) -> str:
     """A job's row as progress shows it."""
-    extras = [extra for extra in (label, "" if job.track == "paper" else f"{job.track} track") if extra]
+    extras = [extra for extra in (label or job.control, "" if job.track == "paper" else f"{job.track} track") if extra]
     return f"{job.method} ({'; '.join(extras)})" if extras else job.method
 
 

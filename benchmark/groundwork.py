@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 
-from benchmark import features, transfer
-from benchmark.cards import Cards
-from benchmark.derive import before
+from benchmark import derive, features, transfer
+from benchmark.cards import Card, Cards
 from benchmark.encode import provenance
 from benchmark.encoders import FEATURES, EncoderSpec
 from benchmark.errors import InputError
@@ -34,11 +33,23 @@ def chosen_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def card_of(name: str, cards: Cards) -> Card:
+    """The card of a domain; of a derived one (``Scientific+unique-texts``) that of what it is made from, with the
+    derived name and without printed numbers. Raises InputError for unknown names."""
+    base, what = derive.parts(name)
+    card = cards[base]
+    if what is None:
+        return card
+    said = what.replace("-", " ")
+    changes = {"name": derive.derived_name(card.name, what), "title": f"{card.title}, {said}", "paper_name": None}
+    return card.model_copy(update=changes)
+
+
 def with_full_names(suite: Suite, cards: Cards) -> Suite:
     """The suite with its domains named as their cards are, not by an alias."""
 
     def full(names: Sequence[str]) -> tuple[str, ...]:
-        return tuple(cards[name].name for name in names)
+        return tuple(card_of(name, cards).name for name in names)
 
     rows = tuple(
         row if row.sources is None else row.model_copy(update={"sources": full(row.sources)}) for row in suite.methods
@@ -55,10 +66,17 @@ def prepare_all(
     allow_mismatch: bool,
     say: Callable[[str], None],
 ) -> dict[str, Prepared]:
-    """Every domain that is named, prepared and checked."""
+    """Every domain that is named, prepared and checked; those that are derived are made of such, and kept."""
     found: dict[str, Prepared] = {}
     for name in dict.fromkeys(names):
-        found[name] = prepare(cards[name], data=data, cache=cache, allow_mismatch=allow_mismatch)
+        base, what = derive.parts(name)
+        found[name] = prepare(cards[base], data=data, cache=cache, allow_mismatch=allow_mismatch)
+        if what is not None:
+            derived = derive.BY_NAME[what](found[name].domain)
+            if derived.fingerprint == found[name].domain.fingerprint:
+                raise InputError(f"{name}: is all of {base}, in which there is nothing to leave out; name that instead")
+            derive.keep(derived, cache)
+            found[name] = replace(found[name], domain=derived, card=card_of(name, cards), split="own")
         domain = found[name].domain
         say(f"{name}: {domain.n_users:,} users, {domain.n_items:,} items, {domain.n_interactions:,} interactions")
     return found
@@ -66,7 +84,7 @@ def prepare_all(
 
 def lacking(names: Iterable[str], cards: Cards, *, data: Sequence[Path], cache: Path) -> dict[str, str]:
     """By the name of each domain that can't be prepared here, what is missing and how to get it."""
-    found = {name: prepared.lacking(cards[name], data=data, cache=cache) for name in dict.fromkeys(names)}
+    found = {name: prepared.lacking(card_of(name, cards), data=data, cache=cache) for name in dict.fromkeys(names)}
     return {name: said for name, said in found.items() if said is not None}
 
 
@@ -95,7 +113,7 @@ def settle(
         source = prepared[name]
         transfer.refuse_itself(prepared[target], source)
         if cut is not None:
-            source = replace(source, domain=before(source.domain, instant_of(prepared[target].domain, cut)))
+            source = replace(source, domain=derive.before(source.domain, instant_of(prepared[target].domain, cut)))
         if drop_overlap:
             source, taken = transfer.without_overlap(prepared[target], source)
             if taken is not None:

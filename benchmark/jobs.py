@@ -83,6 +83,8 @@ class Job:
     pretraining: Pretraining | None = None
     few_shot: float | None = None
     """Share of the target's users that it is trained on, above 0 and below 1; None for all of them."""
+    control: str | None = None
+    """What is taken from the row on purpose, by a name of `benchmark.controls`."""
 
     def as_dict(self) -> dict[str, Any]:
         return json.loads(json.dumps(asdict(self)))

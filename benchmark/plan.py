@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from benchmark import pretrain
+from benchmark import controls, pretrain
 from benchmark.errors import InputError, unknown
 from benchmark.jobs import PROTOCOL, Cut, Job, Pretraining, digest, share_of_users
 from benchmark.method import Budget, Method, PretrainingFamily, Registry, configure, content
@@ -144,6 +144,7 @@ def _jobs(
             f"{where}: 'few_shot' takes a share of users who each have one question, which the strict track does not "
             "give them; leave it out, or make it a suite of 'track: paper'"
         )
+    controls.check(entry.control, method.needs, where)
     own = {field.name for field in fields(method.config)}
     shared = {key: value for key, value in suite.config.items() if key in own}
     if entry.budget is not None and entry.budget not in method.budgets:
@@ -181,6 +182,7 @@ def _jobs(
             training=training,
             pretraining=pretraining,
             few_shot=entry.few_shot,
+            control=entry.control,
         )
         for pretraining in pretrainings
         for seed in range(n_seeds)
@@ -278,4 +280,6 @@ def task_of(
         parts["few_shot"] = job.few_shot
     if job.cut is not None:
         parts["cut"] = asdict(job.cut)
+    if job.control is not None:
+        parts["control"] = job.control
     return Task(job=job, key=digest(parts), parts=parts, artefact=artefact)

@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmark import features, parallel, pretrain, source_text, store
+from benchmark import controls, features, parallel, pretrain, source_text, store
+from benchmark.batches import MAX_LENGTH
 from benchmark.diagnose import Examined, Texts, diagnose
 from benchmark.domain import Domain, Sequences
 from benchmark.encode import Encoded, cached, drop_words, encode
@@ -124,9 +125,9 @@ def encoded(cache: Path, domain: Domain, encoder: str, *, noise: float = 0.0, pr
     return encode(texts, encoder, cache / "encoded", label=label, progress=progress)
 
 
-def matrix(source: Encoded) -> NDArray[np.float32]:
-    """The vectors in memory of this process, writable as torch wants it."""
-    return np.array(source.matrix, np.float32)
+def matrix(source: Encoded, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The vectors of these rows in memory of this process, writable as torch wants it."""
+    return source.matrix[rows].astype(np.float32, copy=False)
 
 
 @contextmanager
@@ -205,10 +206,11 @@ def run_job(task: Task, facts: Facts, place: Place) -> Outcome:
 def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None]) -> Outcome:
     job, device = task.job, torch.device(place.device)
     method = place.registry.method(job.method)
-    log(f"{job.target} {job.method} seed {job.seed}")
+    log(f"{job.target} {job.method} seed {job.seed}{f' under {job.control}' if job.control else ''}")
     domain = _domain(place.cache, job.target, task.parts["target"])
-    split = split_of(domain, job.cut)
-    shown = split if job.few_shot is None else some_users(split, job.few_shot, domain.fingerprint, job.seed)
+    draw = controls.draw_of(domain.fingerprint, job.seed)
+    split = controls.learnt(job.control, split_of(domain, job.cut), draw)
+    whose_N = controls.contents(job.control, domain.n_items, draw)
     text = encoded(place.cache, domain, job.encoder) if job.encoder else None
     artefact = _pretraining(task, place)
     read = _own_sources(task, method, place)
@@ -218,20 +220,27 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
     started, core_started = time.perf_counter(), time.process_time()
     config = method.configure(job.config)
 
+    def shown(whole: Split) -> Split:
+        """What it may learn from, and be selected on."""
+        share = job.few_shot
+        return whole if share is None else some_users(whole, share, domain.fingerprint, job.seed)
+
     def build(sequences: Sequences) -> Model | ScoringModel | Scorer:
         torch.manual_seed(derive_seed(job.seed, "initial weights"))
         material = Material(
             n_items=domain.n_items,
             train=sequences,
-            text=matrix(text) if text else None,
-            taxonomy=taxonomy[0] if "taxonomy" in method.needs else None,
+            text=matrix(text, whose_N) if text else None,
+            taxonomy=tuple(taxonomy[0][item] for item in whose_N) if "taxonomy" in method.needs else None,
             sources=sources,
             pretrained={name: value.clone() for name, value in artefact.weights.items()} if artefact else None,
         )
         built = method.build(config, material)
         return built.to(device) if isinstance(built, Learned) else built
 
-    built = build(shown.train)
+    built = build(shown(split).train)
+    limit = MAX_LENGTH - (built.room if isinstance(built, Model) else 0)
+    selection, asked = controls.asked(job.control, split, draw, limit)
     trained, again = Trained(curve=(), best_epoch=0, stopped="not trained"), Spent()
     checkpoints = [place.cache / "checkpoints" / f"{task.key[:32]}{part}.safetensors" for part in ("", ".refit")]
     if place.replace:
@@ -244,15 +253,15 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
         )
     settings = Training(**task.parts["training"])
     if isinstance(built, Learned) and method.trained:
-        trained = train(built, shown, settings, job.seed, device=device, checkpoint=checkpoints[0], log=log)
-    valid = rank(built, split.valid, split.n_items, device)
+        trained = train(built, shown(selection), settings, job.seed, device=device, checkpoint=checkpoints[0], log=log)
+    valid = rank(built, asked.valid, split.n_items, device)
     if split.in_time is not None:
         built = build(split.in_time.refit)
         if isinstance(built, Learned) and method.trained:
             known, epochs = split.in_time.refit, trained.best_epoch
             again = refit(built, known, settings, epochs, job.seed, device=device, checkpoint=checkpoints[1], log=log)
             trained = replace(trained, stopped=f"{trained.stopped}; trained anew for {epochs} epochs")
-    test = rank(built, split.test, split.n_items, device)
+    test = rank(built, asked.test, split.n_items, device)
     ranks = store.Ranks(
         valid_greater=valid.greater, valid_equal=valid.equal, test_greater=test.greater, test_equal=test.equal
     )
@@ -264,7 +273,7 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
         method=MethodInfo(
             name=method.name,
             family=method.family,
-            role=method.role,
+            role="control" if job.control else method.role,
             version=method.version,
             paper=method.paper,
             note=method.note or None,
@@ -298,7 +307,8 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
         created=store.now(),
     )
     diagnostics = None
-    if text is not None and isinstance(built, Model):
+    # figures show models as they are: what a control leaves of one is told by its ranks
+    if text is not None and isinstance(built, Model) and job.control is None:
         examined = Examined(
             method=method,
             config=config,

@@ -26,11 +26,13 @@ an instant are no basis for selecting a model, nor for judging one."""
 class HeldOut:
     """What a model is asked: the next item after each history.
 
-    histories: one a question, whole (models cut them at their own limit); targets: int32 [n_questions].
+    histories: one a question, whole (models cut them at their own limit); targets: int32 [n_questions]; masked: items of
+    each question that are no candidates, where there are such (repeats mean nothing).
     """
 
     histories: Sequences
     targets: NDArray[np.int32]
+    masked: Sequences | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -52,6 +52,8 @@ class MethodEntry(_Strict):
     budget: str | None = None
     """Name of one of the method's ``budgets``; the default is the one that fits a laptop."""
     seeds: Annotated[int, Field(ge=1)] | None = None
+    control: str | None = None
+    """What is taken from the row on purpose, by a name of `benchmark.controls`."""
 
 
 class Suite(_Strict):

@@ -18,7 +18,16 @@ from benchmark.metrics import METRICS, PRIMARY
 from benchmark.record import Record, Role
 from benchmark.report import claims, printed
 from benchmark.report.claims import Standing
-from benchmark.report.stored import Label, Outcome, Stored, by_pretraining, rows_of, seed_values, user_means
+from benchmark.report.stored import (
+    Label,
+    Outcome,
+    Stored,
+    by_pretraining,
+    is_reference,
+    rows_of,
+    seed_values,
+    user_means,
+)
 from benchmark.report.tables import REFERENCE, Agreement, Cell, Leaderboard, Pretrainings, Row, Table, label_of
 from benchmark.significance import paired_t, variance_split
 from benchmark.trials import TunedRow
@@ -73,7 +82,7 @@ def _table(part: Stored, shares: Mapping[str, int]) -> Table:
     about = records[0].target if records else None
     context = part.context
     groups = rows_of(part.outcomes)
-    references = [label for label in groups if label[:2] == (REFERENCE, "full")]
+    references = [label for label, group in groups.items() if is_reference(group[0].record.job)]
     no_comparison = None
     if context is None:
         no_comparison = "what is needed to know of the users is missing; run the suite again"
@@ -141,7 +150,7 @@ def _row(
 ) -> Row:
     records = [outcome.record for outcome in group]
     first = records[0]
-    shown = paper_name if label[1] == "full" else None
+    shown = paper_name if label[1] == "full" and first.job.control is None else None
     cells = {}
     for metric in METRICS:
         means = [float(outcome.users[metric].mean()) for outcome in group]

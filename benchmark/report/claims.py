@@ -38,10 +38,10 @@ class Standing:
         def proposed(row: Row) -> bool:
             return row.role == "row" or row.method in printed.PROPOSED
 
-        # a row that most users were kept from is no rival of one that saw them all
-        rivals = [row for row in rows if row.setting != "few-shot"]
+        # a row that most users were kept from, or that something else was taken from, competes with no whole one
+        rivals = [row for row in rows if row.setting != "few-shot" and not row.controlled]
         return cls(
-            proposed=tuple(row.label for row in rows if row.setting == "full" and proposed(row)),
+            proposed=tuple(row.label for row in rivals if row.setting == "full" and proposed(row)),
             baselines=tuple(row.label for row in rivals if row.role == "paper" and not proposed(row)),
             controls=tuple(row.label for row in rivals if row.role == "control"),
             absent=tuple(absent),

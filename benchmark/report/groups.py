@@ -12,8 +12,7 @@ import io
 from collections.abc import Iterator, Sequence
 
 from benchmark.metrics import PRIMARY
-from benchmark.report.stored import Stored, rows_of, user_means
-from benchmark.report.tables import REFERENCE
+from benchmark.report.stored import Stored, is_reference, rows_of, user_means
 from benchmark.slices import Group, Interval, by_group, slices_of
 
 METRICS = (PRIMARY, "Recall@10")
@@ -35,7 +34,7 @@ def _lines(part: Stored) -> Iterator[list[object]]:
     if part.context is None:
         return
     rows = rows_of(part.outcomes)
-    references = [group for label, group in rows.items() if label[:2] == (REFERENCE, "full")]
+    references = [group for group in rows.values() if is_reference(group[0].record.job)]
     for label, group in rows.items():
         for metric in METRICS:
             values = user_means(group, metric)

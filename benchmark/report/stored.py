@@ -17,7 +17,7 @@ from benchmark.errors import IncompatibleRuns, InputError, unknown
 from benchmark.jobs import Job, share_of_users
 from benchmark.metrics import METRICS, per_user
 from benchmark.record import Failure, Planned, Record
-from benchmark.report.tables import Gap
+from benchmark.report.tables import CONTROL, REFERENCE, Gap
 from benchmark.store import (
     Context,
     finished,
@@ -199,6 +199,11 @@ def _name(outcome: Outcome) -> str:
     return outcome.label or (share_of_users(share) if share is not None else "")
 
 
+def is_reference(job: Job) -> bool:
+    """Whether a row of such jobs is one that others are compared with."""
+    return (job.method, job.setting, job.control) == (REFERENCE, "full", None)
+
+
 def user_means(group: Sequence[Outcome], metric: str) -> NDArray[np.float64]:
     """A metric of each user, averaged over the seeds of a row, [n_users]."""
     return np.mean([outcome.users[metric] for outcome in group], axis=0)
@@ -259,8 +264,12 @@ def _flat(value: Any, path: str = "") -> dict[str, str]:
 
 
 def _difference(own: Mapping[str, str], alike: Sequence[Mapping[str, str]]) -> str:
-    """What tells one configuration from the others; empty where there are no others."""
-    differing = {name for name in own if any(other.get(name) != own[name] for other in alike)}
+    """What tells one configuration from the others; empty where there are no others.
+
+    A control is always named, and a row without one never says so: it is the plain row, whatever stands beside it.
+    """
+    differing = {name for name in own if any(other.get(name) != own[name] for other in alike)} - {CONTROL}
+    differing |= {CONTROL} if own[CONTROL] != "none" else set()
     # Sources and encoder of a job are those of its pre-training: once is enough.
     repeated = {f"pretraining.{name}" for name in differing}
     return ", ".join(f"{name}={value}" for name, value in own.items() if name in differing - repeated)

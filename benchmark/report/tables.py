@@ -10,6 +10,8 @@ from benchmark.significance import Paired
 
 REFERENCE = "SASRec"
 """The row that the others are compared with."""
+CONTROL = "control"
+"""What the variant of a row begins with that something was taken from, as in ``control=shuffled-test``."""
 LEVEL = 0.01
 """Of a mark: as the paper's stars have it, but adjusted for the number of rivals."""
 
@@ -133,6 +135,11 @@ class Row:
     @property
     def label(self) -> str:
         return label_of(self.method, self.setting, self.variant)
+
+    @property
+    def controlled(self) -> bool:
+        """Something was taken from it on purpose (`benchmark.controls`): it competes with no other row."""
+        return any(part.startswith(f"{CONTROL}=") for part in self.variant.split(", "))
 
 
 @dataclass(frozen=True, kw_only=True)

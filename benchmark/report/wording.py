@@ -239,10 +239,11 @@ def tied(table: Table) -> list[str]:
 
 
 def marks(rows: tuple[Row, ...], metric: str) -> list[str]:
-    """For each row ``best``, ``second`` or nothing, of means before rounding for print; equals share a mark."""
+    """For each row ``best``, ``second`` or nothing, of means before rounding for print; equals share a mark. A row that
+    something was taken from has none."""
     # Nine digits: means that are equal but for the order of a summation are equal.
-    means = [round(row.cells[metric].mean, 9) for row in rows]
-    ordered = sorted(set(means), reverse=True)
-    if len(rows) < 2:
+    means = {row.label: round(row.cells[metric].mean, 9) for row in rows if not row.controlled}
+    if len(means) < 2:
         return [""] * len(rows)
-    return ["best" if mean == ordered[0] else "second" if mean == ordered[1] else "" for mean in means]
+    names = dict(zip(sorted(set(means.values()), reverse=True), ("best", "second"), strict=False))
+    return [names.get(means[row.label], "") if row.label in means else "" for row in rows]

@@ -50,8 +50,9 @@ class Ablation:
 
 
 def take(part: Stored) -> Ablation | None:
-    """Methods with at least two variants that differ in configuration alone: not in setting, sources or length of
-    pre-training. The first in the plan is the full row. None where there is no such method."""
+    """Methods with at least two variants that differ in configuration or control alone: not in setting, sources or
+    length of pre-training. The first in the plan without a control is the full row. None where there is no such
+    method."""
     lines = lines_of(part)
     groups: dict[str, list[Line]] = {}
     for line in lines:
@@ -63,12 +64,13 @@ def take(part: Stored) -> Ablation | None:
         _ablated(part, lines, group)
         for group in groups.values()
         if len({json.dumps(configuration(line.job), sort_keys=True) for line in group}) > _FEWEST
+        and any(line.job.control is None for line in group)
     )
     return Ablation(title=title_of(part), metrics=SHOWN, methods=methods) if methods else None
 
 
 def _ablated(part: Stored, lines: tuple[Line, ...], group: Sequence[Line]) -> Ablated:
-    full, *variants = group
+    full, *variants = sorted(group, key=lambda line: line.job.control is not None)
     names = [_unlike(variant, full) for variant in variants]
     scratch = scratch_of(lines, full)
     if scratch is not None:

@@ -67,6 +67,8 @@ def take(part: Stored, shares: Mapping[str, int]) -> Costs | None:
     """Mean cost and quality over the seeds of each row; None for fewer than two rows that cost anything."""
     entries = []
     for line in lines_of(part):
+        if line.job.control:  # nobody would run it for its quality
+            continue
         seconds = fmean(
             record.cost.core_seconds
             + (record.pretraining.core_seconds / shares[record.pretraining.key] if record.pretraining else 0.0)

@@ -15,7 +15,7 @@ from benchmark.metrics import PRIMARY
 from benchmark.report.figures import style
 from benchmark.report.figures.saving import Words
 from benchmark.report.figures.values import Line, lines_of, title_of
-from benchmark.report.stored import Stored, user_means
+from benchmark.report.stored import Stored, is_reference, user_means
 from benchmark.report.tables import REFERENCE
 from benchmark.slices import Group, Interval, Slicing, by_group
 
@@ -49,7 +49,7 @@ def take(part: Stored, slicing: Slicing) -> Sliced | None:
     None where there is no reference, nothing beside it, or no knowledge of the users.
     """
     lines = lines_of(part)
-    references = [line for line in lines if (line.method, line.setting) == (REFERENCE, "full")]
+    references = [line for line in lines if is_reference(line.job)]
     chosen = _chosen([line for line in lines if line not in references])
     if part.context is None or len(references) != 1 or not chosen:
         return None
@@ -68,7 +68,7 @@ def take(part: Stored, slicing: Slicing) -> Sliced | None:
 
 def _chosen(lines: list[Line]) -> list[Line]:
     ordered = sorted(
-        (line for line in lines if line.role != "replica" and line.setting == "full"),
+        (line for line in lines if line.role != "replica" and line.setting == "full" and line.job.control is None),
         key=lambda line: -float(user_means(line.group, PRIMARY).mean()),
     )
     pretrained = [line for line in ordered if line.job.pretraining][:1]

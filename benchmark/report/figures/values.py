@@ -99,8 +99,9 @@ def short(variant: str) -> str:
 
 
 def scratch_of(lines: tuple[Line, ...], line: Line) -> Line | None:
-    """The row of the same method without pre-training."""
-    found = [other for other in lines if other.method == line.method + _SCRATCH and other.setting == "full"]
+    """The row of the same method without pre-training, under the same control if there is one."""
+    alike = (line.method + _SCRATCH, "full", line.job.control)
+    found = [other for other in lines if (other.method, other.setting, other.job.control) == alike]
     return found[0] if len(found) == 1 else None
 
 
@@ -129,9 +130,10 @@ def beside(part: Stored, line: Line, other: Line | None, metric: str) -> Estimat
     )
 
 
-def configuration(job: Job) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """What a model is made and pre-trained with, apart from sources, length and seed of pre-training."""
-    return job.config, job.pretraining.config if job.pretraining else {}
+def configuration(job: Job) -> tuple[Mapping[str, Any], Mapping[str, Any], str | None]:
+    """What a model is made and pre-trained with, apart from sources, length and seed of pre-training, and the control
+    that it is under."""
+    return job.config, job.pretraining.config if job.pretraining else {}, job.control
 
 
 def _estimate(part: Stored, own: NDArray[np.float64], other: NDArray[np.float64]) -> Estimate:
