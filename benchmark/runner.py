@@ -276,7 +276,7 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
             role="control" if job.control else method.role,
             version=method.version,
             paper=method.paper,
-            note=method.note or None,
+            note=": ".join(filter(None, (controls.ABOUT.get(job.control or ""), method.note))) or None,
         ),
         target=facts.target,
         sources=facts.sources,

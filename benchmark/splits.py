@@ -26,8 +26,8 @@ an instant are no basis for selecting a model, nor for judging one."""
 class HeldOut:
     """What a model is asked: the next item after each history.
 
-    histories: one a question, whole (models cut them at their own limit); targets: int32 [n_questions]; masked: items of
-    each question that are no candidates, where there are such (repeats mean nothing).
+    histories: one a question, whole (models cut them at their own limit); targets: int32 [n_questions]; masked: items
+    of each question that are no candidates, where there are such (repeats mean nothing).
     """
 
     histories: Sequences

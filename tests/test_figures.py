@@ -66,7 +66,7 @@ def pretraining(epochs: int = 5, sources: tuple[str, ...] = ("a", "b"), **config
 
 def store(results: Path, method: str, greater: list[int], *, role: str = "paper", **others: Any) -> Job:
     """A run; what a job takes goes to the job, the rest to the record."""
-    of_job = {"target", "seed", "setting", "sources", "encoder", "config", "pretraining", "few_shot"}
+    of_job = {"target", "seed", "setting", "sources", "encoder", "config", "pretraining", "few_shot", "control"}
     job = make_job(method, **{name: value for name, value in others.items() if name in of_job})
     about: dict[str, Any] = {name: value for name, value in others.items() if name not in of_job}
     if job.pretraining:
@@ -379,6 +379,40 @@ class TestAblation:
         widths = [bar.get_width() for one in panel.containers if isinstance(one, BarContainer) for bar in one]
         assert widths == pytest.approx([one.value for one in method.differences[0]])
         assert [text.get_text() for text in panel.get_yticklabels()] == list(method.variants)
+
+    def test_controls_less_the_plain_row(self, results: Path) -> None:
+        given = {"shuffled": WORSE, None: FIRST, "seen-masked": SECOND}
+        for method in ("UniSRec_t", "UniSRec_t-scratch"):
+            config = {"pretraining": pretraining()} if method == "UniSRec_t" else {}
+            jobs = [store(results, method, ranks, control=name, **config) for name, ranks in given.items()]
+            write_plan(results, "small", map(planned, jobs))
+        store(results, "Markov", FIRST, control="shuffled")
+        data = ablation.take(only(results))
+        assert data is not None
+        full, scratch = data.methods
+        assert (full.full, full.values[0]) == ("UniSRec_t", pytest.approx(4 / 6))
+        assert full.variants == ("shuffled", "seen-masked", "no pre-training")
+        assert [one.value for one in full.differences[0]] == pytest.approx([-2 / 6, -1 / 6, 0])
+        assert scratch.variants == ("shuffled", "seen-masked")
+
+    def test_what_was_taken_something_from_is_in_no_other_figure(self, results: Path) -> None:
+        for epochs in (5, 20):
+            store(results, "UniSRec_t", FIRST, pretraining=pretraining(epochs))
+        store(results, "UniSRec_t", WORSE, pretraining=pretraining(5), control="shuffled")
+        for name in (None, "seen-masked"):
+            store(results, "SASRec", SECOND, control=name)
+        part = only(results)
+        data = pretraining_length.take(part)
+        assert data is not None
+        (track,) = data.tracks
+        assert (track.label, track.epochs) == ("UniSRec_t", (5, 20))
+        costs = cost.take(part, cost.shares_of([part]))
+        assert costs is not None
+        assert not [entry.label for entry in costs.entries if "shuffled" in entry.label or "masked" in entry.label]
+        (slicing,) = (one for one in slices_of(part.context, "toy") if one.name == TRAIN_COUNT)  # type: ignore[arg-type]
+        sliced = slices.take(part, slicing)
+        assert sliced is not None
+        assert len(sliced.lines) == 2
 
     def test_other_sources_or_lengths_are_no_ablation(self, results: Path) -> None:
         for epochs in (1, 2, 3):

@@ -280,6 +280,40 @@ class TestRows:
         assert labels == ["UniSRec_t (sources=food)", "UniSRec_t (sources=food+movies)"]
         assert [row.seeds for row in table(results).rows] == [(0, 1), (0, 1)]
 
+    def test_a_row_that_something_was_taken_from_competes_with_none(self, results: Path) -> None:
+        jobs = []
+        for method, greater in {"SASRec": SECOND, "UniSRec_t": WORSE, "Mine": WORSE}.items():
+            for control in (None, "seen-masked", "shuffled"):
+                role = "control" if control else "row" if method == "Mine" else "paper"
+                jobs.append(make_job(method, control=control))
+                ranks = greater if control is None else FIRST
+                store_run(results, jobs[-1], ranks, role=role, target=SCIENTIFIC)
+        write_plan(results, "small", map(planned, jobs))
+        found = table(results)
+        rows = {row.label: row for row in found.rows}
+        assert sorted(rows) == sorted(
+            f"{method}{extra}"
+            for method in ("SASRec", "UniSRec_t", "Mine")
+            for extra in ("", " (control=seen-masked)", " (control=shuffled)")
+        )
+        assert found.no_comparison is None
+        assert rows["SASRec"].versus is None
+        assert rows["SASRec (control=shuffled)"].versus is not None
+        assert [label for label, row in rows.items() if row.claim] == ["UniSRec_t", "Mine"]
+        claim = rows["Mine"].claim
+        assert claim is not None
+        assert [against.rival for against in claim.baselines] == ["SASRec"]
+        assert claim.controls == ()
+        assert rows["SASRec"].cells["NDCG@10"].printed == 0.0553
+        assert rows["SASRec (control=seen-masked)"].cells["NDCG@10"].printed is None
+        text = report(results)
+        assert line(text, "SASRec")[2] == "**0.5000**"
+        assert line(text, "Mine (control=shuffled)")[2] == "0.6667"
+
+    def test_a_control_is_named_where_no_plain_row_stands_beside_it(self, results: Path) -> None:
+        store_run(results, make_job("Markov", control="shuffled"), FIRST, role="control")
+        assert [row.label for row in table(results).rows] == ["Markov (control=shuffled)"]
+
     def test_seeds_of_pre_training_make_no_variant(self, results: Path) -> None:
         for seed in (0, 1):
             pretraining = Pretraining(

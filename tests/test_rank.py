@@ -164,3 +164,59 @@ def test_scores_near_each_other_are_told_apart_in_float32_and_counts_in_their_ow
     assert (found.greater.tolist(), found.equal.tolist()) == ([2, 1, 0], [0, 0, 0])
     whole = np.array([[2.0**40, 2.0**40 + 1]] * 2)
     assert rank(FixedScores(whole), ask([0, 1]), 2).greater.tolist() == [1, 0]
+
+
+# --- masked items
+
+
+def counted_unmasked(
+    scores_UN: NDArray[np.float64], targets: NDArray[np.int64], masked: list[list[int]]
+) -> tuple[list[int], list[int]]:
+    """Item by item among those that are not masked; a masked target is last."""
+    greater, equal = [], []
+    for row, target, out in zip(scores_UN, targets, masked, strict=True):
+        others = [score for item, score in enumerate(row) if item not in out and item != target]
+        missed = target in out
+        greater.append(len(row) - 1 if missed else sum(bool(score > row[target]) for score in others))
+        equal.append(0 if missed else sum(bool(score == row[target]) for score in others))
+    return greater, equal
+
+
+def test_a_masked_item_is_no_rival_and_a_masked_target_is_a_miss() -> None:
+    scores_UN = np.array([[0.9, 0.5, 0.5, 0.7], [0.9, 0.5, 0.5, 0.7], [0.9, 0.5, 0.5, 0.7]])
+    histories, targets = Sequences.of([[0], [1], [2]]), np.array([1, 1, 1], np.int32)
+    masked = Sequences.of([[0, 2, 0], [], [1, 0]])
+    found = rank(FixedScores(scores_UN), HeldOut(histories, targets, masked), 4)
+    assert (found.greater.tolist(), found.equal.tolist()) == ([1, 2, 3], [0, 1, 0])
+
+
+@given(users=st.integers(1, 12), items=st.integers(1, 15), levels=st.integers(1, 30), seed=st.integers(0, 999))
+@settings(max_examples=60)
+def test_masked_counts_are_those_of_comparing_item_by_item(users: int, items: int, levels: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores_UN, targets = rng.integers(0, levels, (users, items)) / 4.0, rng.integers(0, items, users)
+    masked = [rng.integers(0, items, rng.integers(0, 8)).tolist() for _ in range(users)]
+    held_out = HeldOut(ask(targets).histories, targets.astype(np.int32), Sequences.of(masked))
+    found = rank(FixedScores(scores_UN), held_out, items)
+    assert (found.greater.tolist(), found.equal.tolist()) == counted_unmasked(scores_UN, targets, masked)
+
+
+@pytest.mark.parametrize("tile", [(256, 8_192), (4, 7)])
+@pytest.mark.parametrize("chunk", [1, 100, 1000, 10**9])
+def test_masking_needs_no_whole_rows_and_knows_items_of_one_vector(
+    chunk: int, tile: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users_ND = exact_table(90, 3, 1)
+    items_ND = exact_table(30, 3, 2).repeat(3, 1)  # each vector is that of three items at least
+    rng = np.random.default_rng(3)
+    rows = [rng.integers(0, 90, rng.integers(1, 70)).tolist() for _ in range(60)]
+    targets = rng.integers(0, 90, 60)
+    held_out = HeldOut(Sequences.of(rows), targets.astype(np.int32), Sequences.of(rows))
+    scores_UN = (users_ND[[row[-1] for row in rows]].double() @ items_ND.double().T).numpy()
+    monkeypatch.setattr(rank_module, "CHUNK_SCORES", chunk)
+    monkeypatch.setattr(rank_module, "TILE", tile)
+    found = rank(FixedVectors(users_ND, items_ND), held_out, 90)
+    greater, equal = counted_unmasked(scores_UN, targets, rows)
+    assert (found.greater.tolist(), found.equal.tolist()) == (greater, equal)
+    assert sum(equal) > 20
+    assert 5 < sum(target in row for target, row in zip(targets, rows, strict=True)) < 55

@@ -9,7 +9,7 @@ import pytest
 
 from benchmark.cards import load_cards
 from benchmark.errors import InputError
-from benchmark.groundwork import with_full_names
+from benchmark.groundwork import card_of, with_full_names
 from benchmark.method import registry
 from benchmark.plan import jobs_of, named_jobs
 from benchmark.suite import Suite, load_suite, suite_names
@@ -33,9 +33,9 @@ def test_every_suite_of_the_package_can_be_planned(name: str) -> None:
     suite, cards = load_suite(name), load_cards()
     assert suite.name == name
     assert len(jobs_of(suite, registry())) >= len(suite.targets) * len(suite.methods)
-    assert {cards[target].role for target in suite.targets} <= {"target", "both"}
+    assert {card_of(target, cards).role for target in suite.targets} <= {"target", "both"}
     sources = {*suite.sources, *(source for row in suite.methods for source in row.sources or ())}
-    assert {cards[source].role for source in sources} <= {"source", "both"}
+    assert {card_of(source, cards).role for source in sources} <= {"source", "both"}
     assert len(suite.about) <= 140
 
 

@@ -13,7 +13,7 @@ from benchmark.jobs import Job
 from benchmark.metrics import PRIMARY
 from benchmark.record import Record, Role
 from benchmark.report.stored import Outcome, Stored, rows_of, user_means
-from benchmark.report.tables import label_of
+from benchmark.report.tables import CONTROL, label_of
 from benchmark.report.wording import titled
 from benchmark.significance import paired_t
 
@@ -23,7 +23,7 @@ _SCRATCH = "-scratch"
 """By convention the row ``X-scratch`` is ``X`` without pre-training."""
 ZERO_SHOT = "-zeroshot"
 """By convention the row ``X-zeroshot`` is ``X`` as it is pre-trained, never trained on the target."""
-_SHORT = {"config.": "", "training.": "", "pretraining.config.": "", "pretraining.": "pre-training "}
+_SHORT = {"config.": "", "training.": "", "pretraining.config.": "", "pretraining.": "pre-training ", f"{CONTROL}=": ""}
 
 
 @dataclass(frozen=True, kw_only=True)
