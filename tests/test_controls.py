@@ -97,7 +97,7 @@ def test_what_a_model_may_read_of_a_long_history_is_the_same_set(control: str, l
     _, final = asked(control, SPLIT, DRAW, limit)
     long = np.flatnonzero(SPLIT.test.histories.lengths > 50)
     assert len(long)
-    for user in long:
+    for user in long.tolist():
         before, after = (split.test.histories[user].tolist() for split in (SPLIT, final))
         assert after[:-limit] == before[:-limit]
         assert Counter(after[-limit:]) == Counter(before[-limit:])

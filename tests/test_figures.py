@@ -382,9 +382,8 @@ class TestAblation:
 
     def test_controls_less_the_plain_row(self, results: Path) -> None:
         given = {"shuffled": WORSE, None: FIRST, "seen-masked": SECOND}
-        for method in ("UniSRec_t", "UniSRec_t-scratch"):
-            config = {"pretraining": pretraining()} if method == "UniSRec_t" else {}
-            jobs = [store(results, method, ranks, control=name, **config) for name, ranks in given.items()]
+        for method, before in {"UniSRec_t": pretraining(), "UniSRec_t-scratch": None}.items():
+            jobs = [store(results, method, ranks, control=name, pretraining=before) for name, ranks in given.items()]
             write_plan(results, "small", map(planned, jobs))
         store(results, "Markov", FIRST, control="shuffled")
         data = ablation.take(only(results))
