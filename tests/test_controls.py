@@ -224,7 +224,7 @@ def run(folder: Path, method: str, control: str | None, domain: Domain = DOMAIN)
         items=domain.n_items,
         interactions=domain.n_interactions,
     )
-    facts = Facts(target=about, sources=(), overlap=(), warnings=(), may_show=True)
+    facts = Facts(target=about, sources=(), overlap=(), removed=(), warnings=(), may_show=True)
     run_job(task, facts, Place(cache=folder / "cache", results=folder / "results", device="cpu"))
     stored = find(folder / "results", task.key)
     assert stored is not None
