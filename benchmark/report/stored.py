@@ -101,7 +101,8 @@ def stored(suite: str, results: Path) -> list[Stored]:
 
 def _stored_jobs(results: Path, suite: str, failures: Iterable[Failure]) -> tuple[Planned, ...]:
     found = [*(read_record(folder) for folder in list_runs(results, suite)), *failures]
-    jobs = {done.key: done.job for done in found}
+    # folders of two tracks lie side by side, in the order of their keys
+    jobs = {done.key: done.job for done in sorted(found, key=lambda done: (done.job.target, done.job.track))}
     return tuple(
         Planned(target=job.target, method=job.method, setting=job.setting, track=job.track, seed=job.seed, key=key)
         for key, job in jobs.items()
