@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +12,14 @@ import torch
 
 from benchmark import groundwork, parallel, pretrain
 from benchmark.cards import load_cards
+from benchmark.claims import RUNNING, hold
 from benchmark.derive import keep
 from benchmark.errors import InputError
-from benchmark.execute import default_workers
 from benchmark.plan import ArtefactTask, artefact_of, jobs_of
 from benchmark.precision import resolve_precision
 from benchmark.runner import Place, make_artefact
 from benchmark.suite import load_suite
+from benchmark.workers import default_workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +61,13 @@ def _make(order: Order, place: Place, say: Callable[[str], None]) -> int:
     for task in tasks:
         spec, began = task.spec, time.perf_counter()
         what = f"{spec.family} on {', '.join(spec.sources)}, {spec.epochs} epochs"
-        if found := pretrain.find(spec, task.key, place.cache, place.results):
-            say(f"{what}: already there: {found}")
-        else:
-            say(f"{what}: pre-training (log: {place.log(task.key)})")
         try:
-            path = make_artefact(task, place)
+            with _claim(task, place, lambda what=what: say(f"{what}: another process is at it; waiting for it")):
+                if found := pretrain.find(spec, task.key, place.cache, place.results):
+                    say(f"{what}: already there: {found}")
+                else:
+                    say(f"{what}: pre-training (log: {place.log(task.key)})")
+                path = make_artefact(task, place)
         except ArithmeticError as error:  # of the loss of all processes, so in all of them
             say(f"{what}: FAILED: {error}")
             failed += 1
@@ -72,6 +75,16 @@ def _make(order: Order, place: Place, say: Callable[[str], None]) -> int:
             if not found:
                 say(f"{what}: wrote {path} ({time.perf_counter() - began:.1f} s)")
     return failed
+
+
+@contextmanager
+def _claim(task: ArtefactTask, place: Place, waits: Callable[[], None]) -> Iterator[None]:
+    """Have an artefact to all processes of this command; the first of them holds the claim."""
+    with ExitStack() as held:
+        with parallel.agreed():
+            if parallel.leads():
+                held.enter_context(hold(place.cache / RUNNING, pretrain.line(task.parts), waits))
+        yield
 
 
 def _plan(order: Order, place: Place, say: Callable[[str], None]) -> list[ArtefactTask]:

@@ -10,23 +10,26 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from benchmark import groundwork, pretrain, store, transfer, trials, tuning
+from benchmark import claims, groundwork, pretrain, shards, store, transfer, trials, tuning
 from benchmark.cards import Cards, load_cards
 from benchmark.derive import keep
 from benchmark.domain import Domain
 from benchmark.errors import InputError
-from benchmark.execute import Failed, default_workers, execute, facts_key, label, row_name
+from benchmark.execute import Failed, execute, facts_key, label, row_name
 from benchmark.forecast import Estimate, Forecast, Size, in_words
 from benchmark.jobs import Cut, Job, digest, questions_of
 from benchmark.method import registry
 from benchmark.plan import Named, Task, named_jobs, task_of
 from benchmark.precision import resolve_precision
 from benchmark.prepare import Prepared
+from benchmark.ray_workers import RayWorkers, require
 from benchmark.record import OverlapInfo, Planned, RemovedInfo, SourceInfo, TargetInfo
 from benchmark.report.leaderboard import render_terminal, write_report
 from benchmark.runner import Facts, Place
+from benchmark.shards import Shard
 from benchmark.splits import Split, split_of
 from benchmark.suite import Suite, load_suite
+from benchmark.workers import Pool, Workers, default_workers
 
 Item = TypeVar("Item")
 
@@ -45,6 +48,10 @@ class Campaign:
     results: Path
     reports: Path
     workers: int | None = None
+    executor: str = "local"
+    address: str | None = None
+    """Of a Ray cluster."""
+    shard: Shard | None = None
     device: str = "auto"
     replace: bool = False
     plugins: tuple[str, ...] = ()
@@ -62,6 +69,8 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
 
     Raises InputError.
     """
+    if campaign.executor == "ray":
+        require(campaign.address)
     device = groundwork.chosen_device(campaign.device)
     suite = load_suite(campaign.suite)
     cards = load_cards(campaign.cards, campaign.cache)
@@ -105,13 +114,17 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
         plugins=campaign.plugins,
         replace=campaign.replace,
     )
-    stored = store.finished(place.results)
-    todo = [task for task in tasks if campaign.replace or task.key[:12] not in stored]
+    forecast = Forecast.of(place.results)
+    mine = _shard(campaign, tasks, facts, forecast, place)
+    stored = _stored(mine, place, say)
+    todo = [task for task in mine if campaign.replace or task.key[:12] not in stored]
     wait = f", {len(waiting)} wait for what is missing" if waiting else ""
     what = "trials" if campaign.trials else "jobs"
-    say(f"suite {suite.name}: {len(tasks) + len(waiting)} {what}, {len(tasks) - len(todo)} already stored{wait}")
+    if campaign.shard:
+        say(f"shard {campaign.shard}: {len(mine)} of {len(tasks)} jobs")
+    say(f"suite {suite.name}: {len(mine) + len(waiting)} {what}, {len(mine) - len(todo)} already stored{wait}")
     tuning.announce(tried, stored, campaign.trials, say)
-    _say_forecast(todo, waiting, _sizes([*domains, *prepared], prepared, cards), place, say)
+    _say_forecast(todo, waiting, _sizes([*domains, *prepared], prepared, cards), forecast, place, say)
     if campaign.dry_run:
         return []
     for warning in dict.fromkeys(warning for fact in facts.values() for warning in fact.warnings):
@@ -122,13 +135,10 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
     _write_contexts(tasks, prepared, splits, place)
     if not campaign.trials:
         _write_plan(suite, tasks, place)
-    default = 1 if device.type == "cuda" else default_workers()
-    workers = min(campaign.workers or default, max(len(todo), 1))
-    try:
-        failed = execute(todo, facts, place, workers=workers, say=say) if todo else []
-    except KeyboardInterrupt:
-        say("interrupted: finished runs are stored; the same command goes on from here")
-        raise
+    for task in todo if campaign.replace else ():
+        for checkpoint in place.checkpoints(task.key):
+            checkpoint.unlink(missing_ok=True)
+    failed = execute(todo, facts, place, workers=_workers(campaign, device, len(todo)), say=say) if todo else []
     if failed:
         say(f"{len(failed)} of {len(todo)} jobs failed:")
         for failure in failed:
@@ -140,10 +150,65 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
         written = trials.write(campaign.results, suite.name, rows)
         say(f"wrote {written}; `transrec run {campaign.suite} --tuned` runs the suite with what was chosen")
         return failed
-    report = write_report(suite.name, campaign.results, campaign.reports)
+    try:
+        # whoever is last reads what all have stored
+        with claims.hold(place.running, f"report-{suite.name}"):
+            report = write_report(suite.name, campaign.results, campaign.reports)
+    except OSError as error:
+        if not failed:
+            raise
+        say(f"the report could not be written: {error.filename or campaign.reports}: {error.strerror or error}")
+        return failed
     say("\n" + render_terminal(report.board))
     say(f"\nwrote {report.path}")
     return failed
+
+
+def _workers(campaign: Campaign, device: torch.device, jobs: int) -> Workers:
+    """Whatever was asked for, and no more than there are jobs. Raises InputError."""
+    if campaign.executor == "ray":
+        return RayWorkers(campaign.address, campaign.workers, device.type)
+    return Pool(min(campaign.workers or (1 if device.type == "cuda" else default_workers()), jobs))
+
+
+def _stored(tasks: Sequence[Task], place: Place, say: Callable[[str], None]) -> dict[str, Path]:
+    """The runs of the tasks by the first 12 digits of their keys. Says what is damaged, and so has to be run again."""
+    finished, whole = store.finished(place.results), {}
+    for task in tasks:
+        folder = finished.get(task.key[:12])
+        if folder is None:
+            continue
+        problem = store.damage(folder)
+        if problem is None:
+            whole[task.key[:12]] = folder
+        elif other := store.find_whole(place.results, task.key):
+            whole[task.key[:12]] = other
+        else:
+            say(f"run again, for it is damaged: {problem}")
+    return whole
+
+
+def _shard(
+    campaign: Campaign, tasks: list[Task], facts: Mapping[str, Facts], forecast: Forecast, place: Place
+) -> list[Task]:
+    """The tasks of this command's shard, or all."""
+    if campaign.shard is None:
+        return tasks
+    jobs = [task.job for task in tasks]
+    estimates = [_estimate(task, facts, forecast) for task in tasks]
+    found = shards.split(
+        shards.costs(jobs, [estimate and estimate.seconds for estimate in estimates]),
+        [task.artefact and pretrain.line(task.artefact.parts) for task in tasks],
+        campaign.shard.of,
+    )
+    of = shards.agreed(jobs, found, campaign.shard.of, place.running, write=not campaign.dry_run)
+    return [task for task, number in zip(tasks, of, strict=True) if number == campaign.shard.number - 1]
+
+
+def _estimate(task: Task, facts: Mapping[str, Facts], forecast: Forecast) -> Estimate | None:
+    about = facts[facts_key(task)].target
+    size = Size(users=about.users, items=about.items, interactions=about.interactions)
+    return forecast.run(task.job.method, task.job.target, size, task.job.few_shot)
 
 
 def _domains(job: Job) -> tuple[str, ...]:
@@ -187,11 +252,12 @@ def _say_forecast(
     tasks: Sequence[Task],
     waiting: Sequence[Named],
     sizes: Mapping[str, Size],
+    forecast: Forecast,
     place: Place,
     say: Callable[[str], None],
 ) -> None:
     """What is going to be run, and how long that may take from what stored runs took."""
-    forecast, total, unknown, guessed = Forecast.of(place.results), 0.0, 0, False
+    total, unknown, guessed = 0.0, 0, False
 
     def tell(what: str, times: int, estimate: Estimate | None) -> None:
         nonlocal total, unknown, guessed
@@ -337,7 +403,8 @@ def _write_contexts(
         (task.job.suite, task.job.target, task.job.track, task.job.cut) for task in tasks
     ):
         context = _context(prepared[target].domain, cut, splits[target, cut])
-        store.write_context(place.results, suite, target, context, track)
+        with claims.hold(place.running, f"context-{target}"):
+            store.write_context(place.results, suite, target, context, track)
 
 
 def _write_plan(suite: Suite, tasks: Sequence[Task], place: Place) -> None:

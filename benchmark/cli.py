@@ -1,10 +1,13 @@
-"""``transrec``: the command line. Exit codes: 0 done; 1 some runs failed or a check found something; 2 bad input."""
+"""``transrec``: the command line. Exit codes: 0 done; 1 some runs failed or a check found something; 2 bad input;
+130 interrupted."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,6 +53,11 @@ class Device(StrEnum):
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
+
+
+class Executor(StrEnum):
+    LOCAL = "local"
+    RAY = "ray"
 
 
 class Rerun(StrEnum):
@@ -114,6 +122,11 @@ def run_command(
     results: Results = Path("results"),
     reports: Annotated[Path, typer.Option(help="Folder that the report is written to.")] = Path("reports"),
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; one a processor by default.")] = None,
+    executor: Annotated[Executor, typer.Option(help="local: processes here; ray: tasks of a Ray cluster.")] = (
+        Executor.LOCAL
+    ),
+    address: Annotated[str | None, typer.Option(help="Of the Ray cluster; one of this machine by default.")] = None,
+    shard: Annotated[str | None, typer.Option(help="i/n: only the i-th of n equal parts of the jobs.")] = None,
     device: Device = Device.AUTO,
     rerun: Annotated[
         Rerun, typer.Option(help="failed: what has no result; all: every run (not pre-training).")
@@ -126,29 +139,37 @@ def run_command(
 ) -> None:
     """Run a suite: whatever has no result yet is trained and ranked; then the report is written and shown."""
     from benchmark.campaign import Campaign, run
+    from benchmark.shards import Shard
 
-    failed = run(
-        Campaign(
-            suite=suite,
-            targets=_names(targets),
-            methods=_names(methods),
-            seeds=seeds,
-            data=tuple(data or ()),
-            cards=tuple(cards or ()),
-            cache=cache_dir(),
-            results=results,
-            reports=reports,
-            workers=workers,
-            device=device.value,
-            replace=rerun is Rerun.ALL,
-            plugins=tuple(plugins or ()),
-            allow_mismatch=allow_mismatch,
-            drop_overlap=drop_overlap,
-            dry_run=dry_run,
-            tuned=tuned,
-        ),
-        say=lambda line: print(line, flush=True),
+    if address is not None and executor is not Executor.RAY:
+        raise InputError("--address names a Ray cluster; use it with --executor ray")
+    how = "finished runs are stored, others have a checkpoint; the same command goes on from here"
+    if rerun is Rerun.ALL:
+        how = "what is stored is whole; the same command begins anew"
+    campaign = Campaign(
+        suite=suite,
+        targets=_names(targets),
+        methods=_names(methods),
+        seeds=seeds,
+        data=tuple(data or ()),
+        cards=tuple(cards or ()),
+        cache=cache_dir(),
+        results=results,
+        reports=reports,
+        workers=workers,
+        executor=executor.value,
+        address=address,
+        shard=Shard.parse(shard) if shard is not None else None,
+        device=device.value,
+        replace=rerun is Rerun.ALL,
+        plugins=tuple(plugins or ()),
+        allow_mismatch=allow_mismatch,
+        drop_overlap=drop_overlap,
+        dry_run=dry_run,
+        tuned=tuned,
     )
+    with _interruptible(how):
+        failed = run(campaign, say=lambda line: print(line, flush=True))
     if failed:
         raise typer.Exit(1)
 
@@ -175,26 +196,25 @@ def tune_command(
     """
     from benchmark.campaign import Campaign, run
 
-    failed = run(
-        Campaign(
-            suite=suite,
-            targets=_names(targets),
-            methods=_names(methods),
-            data=tuple(data or ()),
-            cards=tuple(cards or ()),
-            cache=cache_dir(),
-            results=results,
-            reports=Path("reports"),
-            workers=workers,
-            device=device.value,
-            plugins=tuple(plugins or ()),
-            allow_mismatch=allow_mismatch,
-            drop_overlap=drop_overlap,
-            dry_run=dry_run,
-            trials=trials,
-        ),
-        say=lambda line: print(line, flush=True),
+    campaign = Campaign(
+        suite=suite,
+        targets=_names(targets),
+        methods=_names(methods),
+        data=tuple(data or ()),
+        cards=tuple(cards or ()),
+        cache=cache_dir(),
+        results=results,
+        reports=Path("reports"),
+        workers=workers,
+        device=device.value,
+        plugins=tuple(plugins or ()),
+        allow_mismatch=allow_mismatch,
+        drop_overlap=drop_overlap,
+        dry_run=dry_run,
+        trials=trials,
     )
+    with _interruptible("finished trials are stored, others have a checkpoint; the same command goes on from here"):
+        failed = run(campaign, say=lambda line: print(line, flush=True))
     if failed:
         raise typer.Exit(1)
 
@@ -218,22 +238,31 @@ def pretrain_command(
     """
     from benchmark.artefacts import Order, make
 
-    failed = make(
-        Order(
-            suite=suite,
-            data=tuple(data or ()),
-            cards=tuple(cards or ()),
-            cache=cache_dir(),
-            results=results,
-            device=device.value,
-            plugins=tuple(plugins or ()),
-            allow_mismatch=allow_mismatch,
-            drop_overlap=drop_overlap,
-        ),
-        say=lambda line: print(line, flush=True),
+    order = Order(
+        suite=suite,
+        data=tuple(data or ()),
+        cards=tuple(cards or ()),
+        cache=cache_dir(),
+        results=results,
+        device=device.value,
+        plugins=tuple(plugins or ()),
+        allow_mismatch=allow_mismatch,
+        drop_overlap=drop_overlap,
     )
+    with _interruptible("the same command goes on from the last epoch"):
+        failed = make(order, say=lambda line: print(line, flush=True))
     if failed:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _interruptible(how: str) -> Iterator[None]:
+    """Ctrl-C within ends the command with 130, as shells expect, and says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"interrupted: {how}", file=sys.stderr, flush=True)
+        raise typer.Exit(130) from None
 
 
 def _names(given: str) -> tuple[str, ...]:

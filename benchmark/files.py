@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +25,35 @@ def sibling(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(6)}")
 
 
+def sweep(path: Path) -> None:
+    """Remove what broken-off writes to ``path`` have left beside it. Only for who alone may write there."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def put(temporary: Path, path: Path) -> None:
+    """Give what was written beside ``path`` its name, once it is on disk: it survives a loss of power whole.
+
+    Raises OSError.
+    """
+    files = [temporary, *temporary.rglob("*")] if temporary.is_dir() else [temporary]
+    for each in files:
+        _to_disk(each)
+    os.replace(temporary, path)
+    _to_disk(path.parent)
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file, and the folders above it, in one step."""
     write_bytes(path, text.encode("utf-8"))
@@ -34,7 +65,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     temporary = sibling(path)
     try:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
+        put(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -65,7 +96,7 @@ def write_table(path: Path, table: pa.Table) -> None:
     temporary = sibling(path)
     try:
         pq.write_table(table, temporary, compression="zstd")
-        os.replace(temporary, path)
+        put(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

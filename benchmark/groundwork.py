@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from benchmark import derive, features, transfer
+from benchmark import claims, derive, features, transfer
 from benchmark.cards import Card, Cards
 from benchmark.encode import provenance
 from benchmark.encoders import FEATURES, EncoderSpec
 from benchmark.errors import InputError
-from benchmark.jobs import Cut, Job
+from benchmark.jobs import Cut, Job, digest
 from benchmark.method import Registry
 from benchmark.plan import ArtefactTask
 from benchmark.prepare import Prepared, prepare, prepared
@@ -181,6 +181,8 @@ def texts_of(artefact: ArtefactTask, registry: Registry) -> list[Text]:
 
 
 def encode_all(texts: Iterable[Text], prepared: Mapping[str, Prepared], cache: Path) -> None:
-    """Encode texts here, with all processors, so that those who train only map them."""
+    """Encode texts here, with all processors, so that those who train only map them. Of several commands that want the
+    same texts one encodes them."""
     for name, encoder, noise in dict.fromkeys(texts):
-        encoded(cache, prepared[name].domain, encoder, noise=noise, progress=True)
+        with claims.hold(cache / claims.RUNNING, digest([prepared[name].domain.fingerprint, encoder, noise])):
+            encoded(cache, prepared[name].domain, encoder, noise=noise, progress=True)

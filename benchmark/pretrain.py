@@ -1,7 +1,8 @@
 """Source-domain pre-training: artefacts made once, found by content, shared by all jobs that name them.
 
 An artefact is one safetensors file of half-precision weights, with what it is in its metadata. Its length in epochs is
-part of its key; a longer one continues a shorter one where that one's state is still in the cache.
+part of its key; a longer one continues a shorter one where that one's state is still in the cache. The state is written
+after each epoch, so that a crash costs at most the epoch that it falls in.
 
 Several processes may make one together: they see the same windows in the same order, each packs its part of every batch
 and draws its own dropout and gate noise. The first of them writes.
@@ -24,6 +25,7 @@ from benchmark import parallel
 from benchmark.batches import check_trainable, training_batches
 from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError
+from benchmark.files import sweep
 from benchmark.jobs import PROTOCOL, Pretraining, derive_seed, digest
 from benchmark.machine import peak_memory_mb, reset_peak_memory
 from benchmark.method import Pretrainer, PretrainingFamily, configure
@@ -37,9 +39,6 @@ from benchmark.train import (
     run_epoch,
     save_tensors,
 )
-
-STATE_SECONDS = 120.0
-"""How often the state is written that an interrupted pre-training resumes from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +66,11 @@ def key_parts(
         "seed": spec.seed,
         "precision": precision,
     }
+
+
+def line(parts: Mapping[str, Any]) -> str:
+    """What artefacts share that differ in length only, and with it the state that they go on from."""
+    return digest({**parts, "epochs": None})
 
 
 def file_name(spec: Pretraining, key: str) -> str:
@@ -108,6 +112,14 @@ def merge(domains: Sequence[Domain]) -> Sequences:
     return Sequences(items.astype(np.int32), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
+def _state_file(parts: Mapping[str, Any], epochs: int, cache: Path) -> Path:
+    """Where the state is kept: one file for all lengths, but what is shorter leaves a longer one's state alone."""
+    state = folder(cache) / f".state-{line(parts)[:16]}.safetensors"
+    found = load_tensors(state)
+    longer = found is not None and len(found[1]["curve"]) > epochs
+    return state.with_name(f"{state.stem}-{epochs}.safetensors") if longer else state
+
+
 def _resume(
     state: Path, epochs: int, model: Pretrainer, optimizer: torch.optim.Optimizer
 ) -> tuple[list[dict[str, float]], dict[str, float]]:
@@ -145,8 +157,8 @@ def pretrain(
     """Train for ``spec.epochs`` and write the artefact of ``parts`` (see `key_parts`); returns its file.
 
     text, noisy_text: [n_items, width] over the items of `merge`, as `PretrainingFamily.build` takes them. Raises
-    ArithmeticError on divergence, and InputError where there is not enough to train on for all processes, or where
-    these have different states to resume from.
+    ArithmeticError on divergence, OSError where it can't be written, and InputError where there is not enough to train
+    on for all processes, or where these have different states to resume from.
     """
     device = device or torch.device("cpu")
     precision = resolve_precision(parts["precision"], device)
@@ -159,7 +171,11 @@ def pretrain(
     windows = model.windows(sequences)
     with parallel.agreed():
         check_trainable(windows, parallel.world_size())
-    state = folder(cache) / f".state-{digest({**parts, 'epochs': None})[:16]}.safetensors"
+    state = _state_file(parts, spec.epochs, cache)
+    path = folder(cache) / file_name(spec, digest(parts))
+    if parallel.leads():
+        sweep(state)
+        sweep(path)
     curve, spent = _resume(state, spec.epochs, model, optimizer)
     if curve:
         log(f"resumed after epoch {len(curve)}")
@@ -172,7 +188,7 @@ def pretrain(
             "core_seconds": spent["core_seconds"] + float(parallel.total(core_seconds)),
         }
 
-    so_far, last_write = cost(), time.monotonic()
+    so_far = cost()
     for epoch in range(len(curve) + 1, spec.epochs + 1):
         began = time.perf_counter()
         own = (parallel.rank(),) if parallel.rank() else ()  # the first draws what one alone would draw
@@ -186,18 +202,15 @@ def pretrain(
         curve.append({"epoch": epoch, "loss": loss, "seconds": seconds})
         log(f"pre-training {spec.family}, epoch {epoch} of {spec.epochs}: loss {loss:.4f} ({seconds:.1f} s)")
         so_far = cost()
-        if parallel.leads() and (epoch == spec.epochs or time.monotonic() - last_write > STATE_SECONDS):
+        if parallel.leads():
             tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
             save_tensors(state, tensors | optimizer_tensors(model, optimizer), {"curve": curve, "spent": so_far})
-            last_write = time.monotonic()
 
-    key = digest(parts)
-    path = folder(cache) / file_name(spec, key)
     with parallel.agreed():  # when all are through, all find what was written
         if parallel.leads():
             weights = {name: value.half() for name, value in model.weights().items()}
             about = {
-                "key": key,
+                "key": digest(parts),
                 "key_parts": dict(parts),
                 "sources": list(spec.sources),
                 "epochs": spec.epochs,

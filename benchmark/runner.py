@@ -20,11 +20,13 @@ from torch import Tensor
 
 from benchmark import controls, features, parallel, pretrain, source_text, store
 from benchmark.batches import MAX_LENGTH
+from benchmark.claims import RUNNING, claim
 from benchmark.diagnose import Examined, Texts, diagnose
 from benchmark.domain import Domain, Sequences
 from benchmark.encode import Encoded, cached, drop_words, encode
 from benchmark.encoders import FEATURES
 from benchmark.errors import InputError
+from benchmark.files import sweep
 from benchmark.jobs import Job, derive_seed
 from benchmark.machine import commit, peak_memory_mb, reset_peak_memory, versions
 from benchmark.method import (
@@ -76,6 +78,16 @@ class Place:
     def registry(self) -> Registry:
         return registry(self.plugins)
 
+    @property
+    def running(self) -> Path:
+        """Where runs are claimed."""
+        return self.results / RUNNING
+
+    def checkpoints(self, key: str) -> tuple[Path, Path]:
+        """Of training, and of training anew after it."""
+        folder = self.cache / "checkpoints"
+        return folder / f"{key[:32]}.safetensors", folder / f"{key[:32]}.refit.safetensors"
+
     def log(self, key: str) -> Path:
         return self.cache / "logs" / f"{key[:12]}.log"
 
@@ -103,6 +115,13 @@ class Outcome:
     ndcg: float
     """NDCG@10 on it."""
     seconds: float
+    found: bool = False
+    """Another process had stored it meanwhile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """Nothing was done, for another process is at it."""
 
 
 @lru_cache(maxsize=8)
@@ -143,8 +162,17 @@ def logging_to(path: Path) -> Iterator[Callable[[str], None]]:
         yield log
 
 
+def claim_artefact(task: ArtefactTask, place: Place) -> Path | Taken:
+    """Pre-train, unless the artefact is there or another process works on one that shares its state."""
+    with claim(place.cache / RUNNING, pretrain.line(task.parts)) as mine:
+        return make_artefact(task, place) if mine else Taken()
+
+
 def make_artefact(task: ArtefactTask, place: Place) -> Path:
-    """Pre-train, unless the artefact is there. Processes that torchrun started do it together."""
+    """Pre-train, unless the artefact is there. Processes that torchrun started do it together.
+
+    Who calls this holds the claim to it.
+    """
     found = pretrain.find(task.spec, task.key, place.cache, place.results)
     parallel.check_same(
         f"{task.key} {found}", f"{place.cache}: not all processes see the same there; give them one shared folder"
@@ -197,10 +225,28 @@ def _pretraining(task: Task, place: Place) -> pretrain.Artefact | None:
     return pretrain.load(path, task.artefact.key)
 
 
-def run_job(task: Task, facts: Facts, place: Place) -> Outcome:
-    """Train, rank and store one run. Nothing is stored if anything fails."""
-    with logging_to(place.log(task.key)) as log:
-        return _run_job(task, facts, place, log)
+def run_job(task: Task, facts: Facts, place: Place) -> Outcome | Taken:
+    """Train, rank and store one run, unless another process does or has done so. Nothing is stored if anything fails.
+
+    A run that was interrupted goes on from its checkpoint.
+    """
+    with claim(place.running, task.key) as mine:
+        if not mine:
+            return Taken()
+        if not place.replace and (folder := store.find_whole(place.results, task.key)):
+            return _found(folder, task)
+        for checkpoint in place.checkpoints(task.key):
+            sweep(checkpoint)
+        sweep(store.run_folder(place.results, task.job, task.key))
+        with logging_to(place.log(task.key)) as log:
+            return _run_job(task, facts, place, log)
+
+
+def _found(folder: Path, task: Task) -> Outcome:
+    run, split = store.read_run(folder), "valid" if task.trial else "test"
+    counts = getattr(run.ranks, f"{split}_greater"), getattr(run.ranks, f"{split}_equal")
+    ndcg = float(per_user("NDCG@10", *counts).mean())
+    return Outcome(folder=folder, split=split, ndcg=ndcg, seconds=run.record.cost.wall_seconds, found=True)
 
 
 def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None]) -> Outcome:
@@ -242,10 +288,7 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
     limit = MAX_LENGTH - (built.room if isinstance(built, Model) else 0)
     selection, asked = controls.asked(job.control, split, draw, limit)
     trained, again = Trained(curve=(), best_epoch=0, stopped="not trained"), Spent()
-    checkpoints = [place.cache / "checkpoints" / f"{task.key[:32]}{part}.safetensors" for part in ("", ".refit")]
-    if place.replace:
-        for checkpoint in checkpoints:
-            checkpoint.unlink(missing_ok=True)
+    checkpoints = place.checkpoints(task.key)
     if method.trained and not isinstance(built, Learned):
         raise TypeError(
             f"method '{method.name}' builds no Model or ScoringModel: the loop can't train it; "

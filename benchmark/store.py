@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 
 from benchmark.diagnostics import Diagnostics
 from benchmark.errors import InputError
-from benchmark.files import read_model, read_table, sibling, write_model, write_table
+from benchmark.files import put, read_model, read_table, sibling, write_model, write_table
 from benchmark.jobs import Job, digest
 from benchmark.record import Failure, Plan, Planned, Record
 
@@ -192,6 +192,21 @@ def find(results: Path, key: str) -> Path | None:
     return finished(results).get(key[:12])
 
 
+def damage(folder: Path) -> str | None:
+    """What is wrong with a stored run, or None: half a run, and one whose ranks are not those of its record."""
+    try:
+        read_run(folder)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def find_whole(results: Path, key: str) -> Path | None:
+    """As `find`, of undamaged runs only."""
+    copies = sorted(record.parent for record in results.glob(f"[!.]*/[!.]*/[!.]*/[!.]*-{key[:12]}/{RECORD}"))
+    return next((folder for folder in copies if damage(folder) is None), None)
+
+
 def list_runs(results: Path, suite: str) -> list[Path]:
     """The run folders stored under a suite, sorted."""
     return sorted(record.parent for record in (results / suite).glob(f"[!.]*/[!.]*/[!.]*/{RECORD}"))
@@ -200,13 +215,14 @@ def list_runs(results: Path, suite: str) -> list[Path]:
 def write_run(
     results: Path, record: Record, ranks: Ranks, diagnostics: Diagnostics | None = None, *, replace: bool = False
 ) -> Path:
-    """Store a run in one step and return its folder; drops what is recorded of earlier failures of the same key.
+    """Store a run in one step and return its folder; drops what is recorded of earlier failures of the same key, and
+    damaged copies of the run under other suites.
 
-    A run that is already there stays, unless ``replace``. Raises InputError where record and ranks disagree.
+    A whole run that is already there stays, unless ``replace``. Raises InputError where record and ranks disagree.
     """
     folder = run_folder(results, record.job, record.key)
     _check(record, ranks, str(folder))
-    if replace or not is_run(folder):
+    if replace or damage(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = sibling(folder)
         try:
@@ -216,13 +232,13 @@ def write_run(
             if diagnostics is not None:
                 write_model(temporary / DIAGNOSTICS, diagnostics)
             write_model(temporary / RECORD, record)
-            if folder.exists() and (replace or not is_run(folder)):
+            if folder.exists() and (replace or damage(folder)):
                 doomed = sibling(folder)
                 with suppress(FileNotFoundError):  # another worker has moved it away already
                     os.replace(folder, doomed)
                     shutil.rmtree(doomed)
             try:
-                os.replace(temporary, folder)
+                put(temporary, folder)
             except OSError:
                 if not is_run(folder):  # otherwise another worker has just stored the same run
                     raise
@@ -230,6 +246,9 @@ def write_run(
             shutil.rmtree(temporary, ignore_errors=True)
     for failure in results.glob(f"*/{FAILED}/*/*/*-{record.key[:12]}.json"):
         failure.unlink(missing_ok=True)
+    for copy in results.glob(f"[!.]*/[!.]*/[!.]*/[!.]*-{record.key[:12]}"):
+        if copy != folder and damage(copy):
+            shutil.rmtree(copy, ignore_errors=True)
     return folder
 
 

@@ -7,14 +7,12 @@ Every epoch draws its randomness from (seed, epoch) alone, so that a resumed run
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -25,6 +23,7 @@ from torch import Tensor, nn
 from benchmark import machine, parallel
 from benchmark.batches import Batch, Windows, training_batches
 from benchmark.domain import Sequences
+from benchmark.files import put, sibling
 from benchmark.jobs import derive_seed
 from benchmark.method import Model, Phase, ScoringModel, Trainable, check_ranges
 from benchmark.metrics import per_user
@@ -34,8 +33,6 @@ from benchmark.splits import Split
 
 SELECTION = "NDCG@10"
 """What is compared on validation, unrounded."""
-CHECKPOINT_SECONDS = 20.0
-"""A checkpoint is written at the first epoch's end after so long: what a crash costs at most, besides that epoch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,13 +137,16 @@ def restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensor
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write a safetensors file with JSON metadata in one step. Equal tensors are stored apart."""
+    """Write a safetensors file with JSON metadata in one step. Equal tensors are stored apart. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    temporary = sibling(path)
     try:
         owned = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        save_file(owned, temporary, metadata={"about": json.dumps(about, sort_keys=True)})
-        os.replace(temporary, path)
+        try:
+            save_file(owned, temporary, metadata={"about": json.dumps(about, sort_keys=True)})
+        except SafetensorError as error:  # so it calls whatever the system refuses
+            raise OSError(f"{path}: can't be written ({error})") from error
+        put(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -162,11 +162,13 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 
 
 class _Checkpoint:
-    """What an interrupted training goes on from: the file, when it was last written and what went before it."""
+    """What an interrupted training goes on from, written after each epoch, and what had been spent before.
+
+    So a crash costs at most the epoch that it falls in.
+    """
 
     def __init__(self, path: Path | None, model: nn.Module, log: Callable[[str], None]) -> None:
         self.path = path
-        self.last_write = time.monotonic()
         self.started, self.core_started = time.perf_counter(), time.process_time()
         self.tensors, self.about = (load_tensors(path) if path else None) or ({}, {})
         shapes = {name: value.shape for name, value in self.part("model").items()}
@@ -188,10 +190,10 @@ class _Checkpoint:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         best: Mapping[str, Tensor],
-        about: Callable[[], Mapping[str, Any]],
+        about: Mapping[str, Any],
     ) -> None:
-        """Write where there is a file to write to and it is time to."""
-        if self.path is None or time.monotonic() - self.last_write <= CHECKPOINT_SECONDS:
+        """Write where there is a file to write to. Raises OSError."""
+        if self.path is None:
             return
         tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
         tensors |= {f"best/{name}": value for name, value in best.items()} | optimizer_tensors(model, optimizer)
@@ -199,8 +201,7 @@ class _Checkpoint:
             wall_seconds=self.earlier.wall_seconds + time.perf_counter() - self.started,
             core_seconds=self.earlier.core_seconds + time.process_time() - self.core_started,
         )
-        save_tensors(self.path, tensors, {**about(), "spent": vars(spent)})
-        self.last_write = time.monotonic()
+        save_tensors(self.path, tensors, {**about, "spent": vars(spent)})
 
 
 def _run_phases(
@@ -234,7 +235,7 @@ def _run_phases(
             loss = run_epoch(phase.trainable, optimizer, batches, precision, device)
             seconds = time.perf_counter() - began
             log(f"{phase.name}, epoch {epoch} of {phase.epochs}: loss {loss:.4f} ({seconds:.1f} s)")
-            checkpoint.write(model, optimizer, {}, lambda at=(number, epoch): {"phase": at, "curve": []})
+            checkpoint.write(model, optimizer, {}, {"phase": (number, epoch), "curve": []})
 
 
 def _epoch(
@@ -305,10 +306,8 @@ def train(
         elif epoch - best_epoch >= training.patience:
             stopped = f"no better {SELECTION} in {training.patience} epochs"
             break
-        progress = {"best_epoch": best_epoch, "best_valid": best_valid}
-        state.write(
-            model, optimizer, best, lambda progress=progress: {"curve": [vars(point) for point in curve], **progress}
-        )
+        progress = {"curve": [vars(point) for point in curve], "best_epoch": best_epoch, "best_valid": best_valid}
+        state.write(model, optimizer, best, progress)
     model.load_state_dict(best)
     return Trained(curve=tuple(curve), best_epoch=best_epoch, stopped=stopped, earlier=state.earlier)
 
@@ -344,5 +343,5 @@ def refit(
         began = time.perf_counter()
         loss = _epoch(model, optimizer, sequences, windows, training.batch_targets, seed, epoch, precision, device)
         log(f"training anew, epoch {epoch} of {epochs}: loss {loss:.4f} ({time.perf_counter() - began:.1f} s)")
-        state.write(model, optimizer, {}, lambda epoch=epoch: {"refit": epoch})
+        state.write(model, optimizer, {}, {"refit": epoch})
     return state.earlier

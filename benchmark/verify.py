@@ -11,6 +11,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from benchmark import trials
+from benchmark.claims import RUNNING
 from benchmark.errors import InputError
 from benchmark.jobs import digest
 from benchmark.record import Record
@@ -40,7 +41,7 @@ from benchmark.store import (
 Weights = Mapping[str, set[str]]
 """By the key of a pre-training, the SHA-256 of the files that runs were started from."""
 
-_BESIDE_SUITES = frozenset({LOCK, ".gitkeep", ".gitattributes", ".gitignore", "README.md"})
+_BESIDE_SUITES = frozenset({LOCK, RUNNING, ".gitkeep", ".gitattributes", ".gitignore", "README.md"})
 
 
 def verify(path: Path) -> list[str]:

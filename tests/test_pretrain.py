@@ -14,7 +14,6 @@ from questions import Question, asked
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from benchmark import pretrain as pretrain_module
 from benchmark.batches import Batch, Windows, prefix_windows
 from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError
@@ -181,6 +180,17 @@ def test_a_shorter_pre_training_does_not_take_what_a_longer_one_has_learnt(tmp_p
     assert_same(weights(short, make(short, tmp_path / "after")), expected)
 
 
+def test_a_shorter_pre_training_leaves_the_state_of_an_interrupted_longer_one(tmp_path: Path) -> None:
+    short, long = replace(SPEC, epochs=1), replace(SPEC, epochs=4)
+    expected = weights(short, make(short, tmp_path / "alone"))
+    with pytest.raises(Interrupted):
+        make(long, tmp_path, log=interrupt_at(4))
+    assert_same(weights(short, make(short, tmp_path)), expected)
+    lines: list[str] = []
+    make(long, tmp_path, log=lines.append)
+    assert lines[0] == "resumed after epoch 3"
+
+
 class Interrupted(Exception):
     pass
 
@@ -193,9 +203,8 @@ def interrupt_at(epoch: int) -> Callable[[str], None]:
     return log
 
 
-def test_an_interrupted_pre_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_pre_training_goes_on(tmp_path: Path) -> None:
     expected = weights(SPEC, make(SPEC, tmp_path / "undisturbed"))
-    monkeypatch.setattr(pretrain_module, "STATE_SECONDS", 0.0)
     cache = tmp_path / "disturbed"
     with pytest.raises(Interrupted):
         make(SPEC, cache, log=interrupt_at(3))

@@ -15,7 +15,6 @@ from questions import everything
 from torch import Tensor, nn
 
 from baselines.recguru import RecGURU, RecGURUConfig, bpr_loss, ends, gradient_penalty, sampled_softmax
-from benchmark import train as train_module
 from benchmark.batches import Batch, training_windows, whole_windows
 from benchmark.domain import Sequences
 from benchmark.errors import InputError
@@ -221,9 +220,7 @@ def test_the_critic_tells_domains_apart_and_the_encoder_deceives_it() -> None:
 
 
 @pytest.mark.parametrize("line", ["reconstruction, epoch 2 ", "adversarial, epoch 2 ", "adversarial, epoch 3 "])
-def test_resuming_within_the_phases_is_the_undisturbed_run(
-    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resuming_within_the_phases_is_the_undisturbed_run(line: str, tmp_path: Path) -> None:
     """Four steps an epoch: an interruption falls within a round of one generator and two critic steps."""
 
     def run(**options: Any) -> dict[str, Tensor]:
@@ -239,7 +236,6 @@ def test_resuming_within_the_phases_is_the_undisturbed_run(
             raise InterruptedError
 
     expected = run()
-    monkeypatch.setattr(train_module, "CHECKPOINT_SECONDS", -1.0)
     checkpoint = tmp_path / "run.safetensors"
     with pytest.raises(InterruptedError):
         run(checkpoint=checkpoint, log=stop)

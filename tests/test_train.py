@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from baselines.sasrec import SASRec
-from benchmark import train as train_module
 from benchmark.batches import PADDING, Batch
 from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError
@@ -237,9 +236,8 @@ def interrupt_after(epoch: int) -> Callable[[str], None]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_resuming_is_the_undisturbed_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resuming_is_the_undisturbed_run(name: str, tmp_path: Path) -> None:
     expected, curve = run(name)
-    monkeypatch.setattr(train_module, "CHECKPOINT_SECONDS", 0.0)
     checkpoint = tmp_path / "state" / "run.safetensors"
     for epoch in (3, 5):
         with pytest.raises(Interrupted):
@@ -323,11 +321,8 @@ def model_after(n_second: int) -> InPhases:
 
 
 @pytest.mark.parametrize("line", ["first, epoch 2", "first, epoch 3", "second, epoch 1", "second, epoch 2", "epoch 3:"])
-def test_resuming_within_phases_is_the_undisturbed_run(
-    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resuming_within_phases_is_the_undisturbed_run(line: str, tmp_path: Path) -> None:
     expected, curve = run_in_phases()
-    monkeypatch.setattr(train_module, "CHECKPOINT_SECONDS", -1.0)
     checkpoint = tmp_path / "run.safetensors"
 
     def stop(said: str) -> None:
@@ -342,11 +337,8 @@ def test_resuming_within_phases_is_the_undisturbed_run(
 
 
 @pytest.mark.parametrize("damage", [b"", b"garbage", None], ids=["empty", "garbage", "cut short"])
-def test_a_damaged_checkpoint_costs_time_and_nothing_else(
-    damage: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_checkpoint_costs_time_and_nothing_else(damage: bytes | None, tmp_path: Path) -> None:
     expected, curve = run()
-    monkeypatch.setattr(train_module, "CHECKPOINT_SECONDS", 0.0)
     checkpoint = tmp_path / "run.safetensors"
     with pytest.raises(Interrupted):
         run(checkpoint=checkpoint, log=interrupt_after(4))
@@ -356,10 +348,9 @@ def test_a_damaged_checkpoint_costs_time_and_nothing_else(
     assert same(found, expected)
 
 
-def test_a_checkpoint_of_another_model_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_of_another_model_is_not_used(tmp_path: Path) -> None:
     """As after a change of the method's code."""
     expected, curve = run("SASRec")
-    monkeypatch.setattr(train_module, "CHECKPOINT_SECONDS", 0.0)
     checkpoint = tmp_path / "run.safetensors"
     with pytest.raises(Interrupted):
         run("UniSRec_t", checkpoint=checkpoint, log=interrupt_after(4))
@@ -462,10 +453,7 @@ def test_nothing_to_learn_from_is_said() -> None:
         train(Scripted([1]), short, Training(epochs=1), 0)
 
 
-def test_the_cost_of_a_resumed_training_counts_what_came_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(train_module, "CHECKPOINT_SECONDS", -1.0)
+def test_the_cost_of_a_resumed_training_counts_what_came_before(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint.safetensors"
     for epochs in (2, 3):
         done = train(
