@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 
 from benchmark.diagnostics import Diagnostics
 from benchmark.errors import InputError
-from benchmark.files import put, read_model, read_table, sibling, write_model, write_table
+from benchmark.files import put, read_model, read_table, sibling, sweep, write_model, write_table
 from benchmark.jobs import Job, digest
 from benchmark.record import Failure, Plan, Planned, Record
 
@@ -327,6 +327,7 @@ def write_plan(results: Path, suite: str, entries: Iterable[Planned]) -> Path:
     path = results / suite / PLAN
     results.mkdir(parents=True, exist_ok=True)
     with FileLock(results / LOCK):  # two runs started together must not drop each other's entries
+        sweep(path)
         cells = _by_cell(read_plan(results, suite)) | _by_cell(entries)
         write_model(path, Plan(suite=suite, jobs=tuple(entry for cell in cells.values() for entry in cell)))
     return path
@@ -339,8 +340,10 @@ def read_plan(results: Path, suite: str) -> tuple[Planned, ...]:
 
 
 def write_context(results: Path, suite: str, target: str, context: Context, track: str = "paper") -> Path:
-    """Store the context of a target under a track, replacing the one that is there."""
+    """Store the context of a target under a track, replacing the one that is there. Only one process may do so at a
+    time."""
     path = results / suite / target / context_name(track)
+    sweep(path)
     rows = {_row(track): np.arange(len(context.cluster), dtype=np.int32)}
     columns = {name: getattr(context, name) for name in _CONTEXT_COLUMNS}
     table = pa.table(rows | columns, pa.schema({_row(track): pa.int32()} | _CONTEXT_COLUMNS))
