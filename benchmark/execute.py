@@ -155,6 +155,8 @@ class _Schedule:
 
     def _succeed(self, task: Work, result: Path | Outcome | Taken) -> None:
         if isinstance(result, Taken):
+            if not self.elsewhere:
+                self.looked = time.monotonic()
             self.elsewhere[task.key] = task
             if task.key not in self.told:
                 self.told.add(task.key)
