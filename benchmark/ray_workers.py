@@ -6,13 +6,42 @@ it ended. Retries are the scheduler's, so that a task which kills its worker is 
 
 from __future__ import annotations
 
+import importlib
 import os
+import socket
 from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, ClassVar
 
 from benchmark.errors import InputError
 from benchmark.workers import Died, default_workers, one_thread
+
+
+CONNECT_SECONDS = 10.0
+"""How long a cluster may take to answer. Ray itself goes on asking for minutes."""
+
+
+def require(address: str | None) -> Any:
+    """Ray, which is an extra; raises InputError where it is not installed, and where nothing answers at the address."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        ray = importlib.import_module("ray")
+    except ImportError as error:
+        raise InputError(
+            '--executor ray: Ray is not installed; `python -m pip install "transrec-bench[ray]"`, or in a checkout '
+            '`python -m pip install -e ".[ray]"`'
+        ) from error
+    if address not in (None, "auto"):
+        host, _, port = address.rpartition(":")
+        if not host or "/" in host or not port.isdecimal():
+            raise InputError(
+                f"--address {address}: expected HOST:PORT, or auto for the cluster that this machine is in"
+            )
+        try:
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from error
+    return ray
 
 
 class _MachineLost(Died):
@@ -30,15 +59,7 @@ class RayWorkers:
         workers: how many tasks run at a time; what the cluster has room for by default. Raises InputError without
         Ray, where there is no cluster at the address, and for a cluster that has no room for any task.
         """
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        try:
-            import ray
-        except ImportError as error:
-            raise InputError(
-                '--executor ray: Ray is not installed; `python -m pip install "transrec-bench[ray]"`, or '
-                "`python -m pip install ray`"
-            ) from error
-        self.ray = ray
+        self.ray = ray = require(address)
         room = {} if address else {"num_cpus": workers or default_workers(), "include_dashboard": False}
         try:
             ray.init(address or "local", log_to_driver=False, configure_logging=False, **room)
@@ -78,9 +99,7 @@ class RayWorkers:
         self.ray.shutdown()
 
     def _hand_over(self, inner: Future[Any], outer: Future[Any]) -> None:
-        from ray import exceptions
-
-        error = inner.exception()
+        exceptions, error = self.ray.exceptions, inner.exception()
         if error is None:
             outer.set_result(inner.result())
         elif isinstance(error, exceptions.RayTaskError):
@@ -95,8 +114,8 @@ class RayWorkers:
 
 def _cause(error: Any) -> BaseException:
     """What a task raised, with the traceback of the worker as what it came from."""
-    cause = error.cause
-    cause.__cause__ = RuntimeError(f"in a worker of Ray:\n{error.traceback_str}")
+    cause: BaseException = error.cause
+    cause.__cause__ = RuntimeError(f"in a worker of Ray:\n{error}")
     return cause
 
 

@@ -32,6 +32,7 @@ WITHOUT_FIGURES = (
     "from benchmark.report import leaderboard; leaderboard.write_figures = lambda *parts: (); "
     "from benchmark.cli import main; main()"
 )
+PATH = os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
 EPOCH = re.compile(r"epoch (\d+)(?: of \d+)?: loss")
 RESUMED = re.compile(r"resumed after epoch (\d+)$")
 
@@ -45,7 +46,7 @@ class Command:
 
     @classmethod
     def start(cls, place: Place, suite: str, *arguments: str) -> Command:
-        environment = {**os.environ, "TRANSREC_CACHE": str(place.folder / "cache"), "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "TRANSREC_CACHE": str(place.folder / "cache"), "PYTHONPATH": PATH}
         process = subprocess.Popen(
             [sys.executable, "-c", WITHOUT_FIGURES, "run", suite, "--workers", "1", *arguments],
             cwd=place.folder,
