@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 from benchmark.errors import InputError
 from benchmark.workers import Died, default_workers, one_thread
 
-
 CONNECT_SECONDS = 10.0
 """How long a cluster may take to answer. Ray itself goes on asking for minutes."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import replace
 
 import torch
@@ -37,6 +38,14 @@ class Dies(LastItem):
         os._exit(9)
 
 
+class Killed(LastItem):
+    """As by the system, when memory is short."""
+
+    def scores(self, histories: Sequences) -> Tensor:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return super().scores(histories)
+
+
 class Diverges(SASRec):
     def loss(self, batch: Batch) -> Tensor:
         return super().loss(batch) * torch.nan
@@ -55,4 +64,5 @@ METHODS = (
     _counts("Dies", Dies),
     replace(SASREC[0], name="Diverges", role="row", build=Diverges),
 )
+KILLED = _counts("Killed", Killed)
 NO_METHOD = "just a string"
