@@ -32,6 +32,12 @@ WIDTH = 64
 """Of the model whose cost is followed as data grow."""
 
 
+def ready(seconds: float) -> None:
+    """Nothing but to load all that a job needs, and to keep a worker from taking another's turn meanwhile."""
+    registry()
+    time.sleep(seconds)
+
+
 def in_fresh_process(work: Callable[..., R], *arguments: object) -> R:
     """``work(*arguments)`` in a new process of `THREADS` threads; both must be importable from a module."""
     context = multiprocessing.get_context("spawn")

@@ -331,6 +331,21 @@ def _ranking(entry: Entry) -> str:
     )
 
 
+def _throughput(entry: Entry) -> str:
+    alone = entry["points"][0]["seconds"]
+    rows = [
+        [point["name"], number(point["seconds"]), f"{number(alone / point['seconds'])}×"] for point in entry["points"]
+    ]
+    return "\n\n".join(
+        [
+            "## Workers",
+            f"{entry['jobs']} equal jobs of a suite, SASRec on a demo domain for {entry['epochs']} epochs each, from "
+            "the first job's start to the last one's end. Workers had started before, and have one thread each.",
+            table(("", "Seconds", "Throughput"), rows),
+        ]
+    )
+
+
 def _softmax(entry: Entry) -> str:
     rows = [
         [
@@ -410,7 +425,13 @@ def render(run: Run) -> str:
     parts = [_head(run), _bounds(run)]
     parts += [_comparison(run)] if run.all("comparison") else []
     parts += [_methods(run)] if run.all("methods") else []
-    sections = {"pretraining": _pretraining, "ranking": _ranking, "softmax": _softmax, "peak": _peak}
+    sections = {
+        "pretraining": _pretraining,
+        "ranking": _ranking,
+        "softmax": _softmax,
+        "peak": _peak,
+        "throughput": _throughput,
+    }
     parts += [section(entry) for kind, section in sections.items() for entry in run.all(kind)]
     parts += [_growth(run)] if run.all("growth") else []
     return "\n\n".join(parts) + "\n"

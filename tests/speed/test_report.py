@@ -99,6 +99,14 @@ def test_the_report_is_written_whole(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "scaling.svg").read_bytes() == first
 
 
+def test_throughput_is_told_beside_that_of_one_worker(tmp_path: Path) -> None:
+    points = [{"name": "1 worker", "seconds": 30.0}, {"name": "2 workers", "seconds": 16.0}]
+    entry = {"kind": "throughput", "jobs": 16, "epochs": 30, "points": points}
+    page = render(read(run_file(tmp_path, TRAIN, entry)))
+    line = next(line for line in page.splitlines() if line.startswith("| 2 workers"))
+    assert [cell.strip() for cell in line.split("|")[2:4]] == ["16", "1.88×"]
+
+
 def test_tiny_sizes_are_called_so_and_fail_nothing(tmp_path: Path) -> None:
     slow = TRAIN | {"contenders": [*TRAIN["contenders"][:3], contender("bfloat16", 300.0)]}
     slow["contenders"] = [contender(entry["name"], entry["seconds"][0]) for entry in slow["contenders"]]
