@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import Any, ClassVar
+from typing import Any
 
 from benchmark.errors import InputError
 from benchmark.workers import Died, default_workers, one_thread
@@ -50,7 +50,7 @@ class _MachineLost(Died):
 class RayWorkers:
     """Tasks of a Ray cluster, an existing one or one on this machine that ends with this process."""
 
-    share_fate: ClassVar[bool] = False
+    share_fate = False
 
     def __init__(self, address: str | None, workers: int | None, device: str) -> None:
         """Join the cluster at ``address``, or start one here with ``workers`` processors.

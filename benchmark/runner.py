@@ -364,8 +364,8 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
     folder = store.write_run(place.results, record, ranks, diagnostics, replace=place.replace)
     for checkpoint in checkpoints:
         checkpoint.unlink(missing_ok=True)
-    split_shown, shown = ("valid", valid) if task.trial else ("test", test)
-    ndcg = float(per_user("NDCG@10", shown.greater, shown.equal).mean())
+    split_shown, told = ("valid", valid) if task.trial else ("test", test)
+    ndcg = float(per_user("NDCG@10", told.greater, told.equal).mean())
     log(f"done: {split_shown} NDCG@10 {ndcg:.4f} after {seconds:.1f} s")
     return Outcome(folder=folder, split=split_shown, ndcg=ndcg, seconds=seconds)
 

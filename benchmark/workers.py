@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 
 class Died(Exception):
@@ -26,7 +26,7 @@ class Workers(Protocol):
 
     n: int
     """How many tasks run at a time."""
-    share_fate: ClassVar[bool]
+    share_fate: bool
     """Whether the death of one takes the others with it, so that nobody knows what it died of."""
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
@@ -58,7 +58,7 @@ def default_workers() -> int:
 class Pool:
     """Warm processes of this machine; all are replaced when one of them dies, which takes the pool with it."""
 
-    share_fate: ClassVar[bool] = True
+    share_fate = True
 
     def __init__(self, n: int) -> None:
         self.n = n

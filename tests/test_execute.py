@@ -61,7 +61,7 @@ class Scripted:
         self.ended = "closed"
 
 
-OUTCOME = Outcome(folder=Path("run"), ndcg=0.5, seconds=1.0)
+OUTCOME = Outcome(folder=Path("run"), split="test", ndcg=0.5, seconds=1.0)
 
 
 class MachineLost(Died):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from in_process import jobs_run_here
 from results_tree import make_job
 from test_campaign import Place
 
@@ -77,8 +78,10 @@ def test_who_comes_later_takes_what_the_first_found(tmp_path: Path) -> None:
     assert agreed(jobs, [1, 1, 0], 2, tmp_path, write=True) == [1, 1, 0], "a damaged split is made again"
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_shards_together_are_the_suite_and_the_last_report_is_whole(tmp_path: Path) -> None:
+def test_shards_together_are_the_suite_and_the_last_report_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs_run_here(monkeypatch)
     place = Place(tmp_path)
     rows = {"methods": ["Popularity", "Markov", "TextKNN"], "targets": ["demo-shop", "demo-workshop"], "config": {}}
     suite = place.suite(**rows)

@@ -135,10 +135,7 @@ def test_training_anew_learns_from_what_it_is_given() -> None:
     assert not torch.equal(first.items(), second.items())
 
 
-def test_training_anew_goes_on_after_an_interruption_as_if_there_had_been_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(train_module, "CHECKPOINT_SECONDS", -1.0)
+def test_training_anew_goes_on_after_an_interruption_as_if_there_had_been_none(tmp_path: Path) -> None:
     settings, path = configure(Training, SETTINGS, "test"), tmp_path / "state.safetensors"
     undisturbed, resumed = build("S3-Rec"), build("S3-Rec")
     refit(undisturbed, SPLIT.train, settings, 4, 0)
