@@ -21,6 +21,8 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 def _inside(path: str) -> str:
     if not path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
         raise ValueError("must be a relative path without '..'")
+    if not path.isprintable():
+        raise ValueError("must be a path without control characters")
     return path
 
 
@@ -40,9 +42,9 @@ class _Strict(BaseModel):
 class Expected(_Strict):
     """What preparing must give."""
 
-    users: int
-    items: int
-    interactions: int
+    users: Annotated[int, Field(ge=0)]
+    items: Annotated[int, Field(ge=0)]
+    interactions: Annotated[int, Field(ge=0)]
     text_length: float | None = None
     """Mean characters of an item text, to two decimals."""
     fingerprint: Sha256 | None = None
@@ -182,13 +184,22 @@ class Card(_Strict):
 
 
 def load_card(path: Path) -> Card:
-    """One card; raises InputError naming file and key."""
+    """One card; raises InputError naming file and key.
+
+    An address must be https or, where the card knows the file's SHA-256, http.
+    """
     card = parse(Card, load_yaml(path), path)
     for number, given in enumerate(card.inputs):
         for field in ("urls", "sha256"):
             for key in getattr(given, field):
                 if key not in given.paths():
                     raise unknown("file", key, given.paths(), f"{path}: in 'inputs.{number}.{field}'")
+        for key, url in given.urls.items():
+            if not url.startswith("https://") and not (url.startswith("http://") and key in given.sha256):
+                raise InputError(
+                    f"{path}: in 'inputs.{number}.urls': the address of '{key}' must begin with https://, or with "
+                    f"http:// where 'sha256' has the file's hash"
+                )
     card._file = path
     return card
 

@@ -15,11 +15,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from benchmark import __version__
 from benchmark.data_commands import AllowMismatch, AsJson, CardFolders, Data, all_cards
 from benchmark.data_commands import app as data_app
-from benchmark.errors import InputError, ToldElsewhere
+from benchmark.errors import InputError, ToldElsewhere, printable
 from benchmark.paths import cache_dir
 
 app = typer.Typer(
@@ -101,7 +102,8 @@ def list_command(what: Listing, cards: CardFolders = None, plugins: Plugins = No
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(_in_words(row[column]) for column in columns))
+        # as text: what stands in a card is no markup
+        table.add_row(*(Text(printable(_in_words(row[column]))) for column in columns))
     Console().print(table)
 
 
@@ -301,7 +303,7 @@ def verify_command(path: Path) -> None:
 
     problems = verify(path)
     for problem in problems:
-        typer.echo(problem)
+        typer.echo(printable(problem))
     typer.echo(f"{path}: {len(problems)} problems" if problems else f"{path}: all is well")
     if problems:
         raise typer.Exit(1)
@@ -333,10 +335,11 @@ def _main() -> None:
     except ToldElsewhere:
         sys.exit(2)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        print(f"error: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
+        told = f"error: {error.filename or 'input or output'}: {error.strerror or error}"
+        print(printable(told), file=sys.stderr)
         sys.exit(2)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,11 +18,11 @@ import yaml
 
 from benchmark.cards import Card, Cards, Input, Role, load_card, load_cards
 from benchmark.domain import Damaged, Domain
-from benchmark.errors import InputError, at
+from benchmark.errors import InputError, at, printable
 from benchmark.files import sibling, write_text
 from benchmark.formats.atomic import lost_in_atomic, read_as_missing, read_atomic, write_atomic
 from benchmark.formats.interactions import check_lengths, text_warnings
-from benchmark.formats.lines import present
+from benchmark.formats.lines import PACKED_SMALL, PACKED_WELL, present, sha256_of
 from benchmark.formats.tables import Columns, read_tables
 from benchmark.formats.unisrec import write_unisrec
 from benchmark.paths import cache_dir
@@ -267,26 +268,39 @@ def _download(card: Card, given: Input, key: str, path: Path) -> Path:
     import pooch
 
     url, _, member = given.urls[key].partition("#")
-    known = given.sha256.get(key) if not member and not url.endswith(".gz") else None
     path.parent.mkdir(parents=True, exist_ok=True)
-    target = path if not member else path.with_name(f"{path.name}.zip")
+    # Under another name until it is known to be what was wanted; the ending says how it is packed.
+    fetched = path.with_name(f".{path.name}.fetched{'.zip' if member else '.gz' if path.suffix == '.gz' else ''}")
     try:
-        pooch.retrieve(url, known and f"sha256:{known}", fname=target.name, path=target.parent)
+        pooch.retrieve(url, None, fname=fetched.name, path=fetched.parent)
         if member:
-            _extract(target, member, path)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            archive, fetched = fetched, fetched.with_suffix("")
+            _extract(archive, member, fetched)
+        found, known = sha256_of(fetched), given.sha256.get(key)
+        if known not in (None, found):
+            raise ValueError(f"the SHA-256 hash of the content is {found}, the card has {known}")
+        if known is None:
+            typer.echo(f"{path}: its card has no SHA-256; that of what came is {found}", err=True)
+        os.replace(fetched, path)
+    except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile) as error:
         raise InputError(
             f"{card.name}: {url} could not be fetched ({error}); get it by hand from {card.source} and give its folder "
             f"with --data"
         ) from error
+    finally:
+        fetched.unlink(missing_ok=True)
     return path
 
 
 def _extract(archive: Path, member: str, path: Path) -> None:
     temporary = sibling(path)
     try:
-        with zipfile.ZipFile(archive) as file, file.open(member) as source, temporary.open("wb") as target:
-            shutil.copyfileobj(source, target)
+        with zipfile.ZipFile(archive) as file:
+            size, packed = file.getinfo(member).file_size, archive.stat().st_size
+            if size > max(PACKED_SMALL, PACKED_WELL * packed):
+                raise ValueError(f"'{member}' unpacks to {size:,} bytes, out of {packed:,}")
+            with file.open(member) as source, temporary.open("wb") as target:
+                shutil.copyfileobj(source, target)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -348,7 +362,7 @@ def _print(summaries: list[dict[str, Any]], as_json: bool, damaged: Sequence[dic
         typer.echo(json.dumps([*summaries, *damaged], indent=1))
         return
     for found in damaged:
-        typer.echo(f"{found['name']}: DAMAGED: {found['damaged']}", err=True)
+        typer.echo(printable(f"{found['name']}: DAMAGED: {found['damaged']}"), err=True)
     for found in summaries:
         label = f"{found['split']}, CUSTOM" if found["custom"] else found["split"]
         typer.echo(

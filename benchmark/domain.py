@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from benchmark.errors import InputError
+from benchmark.files import read_json
 
 FORMAT = 1
 """Version of the canonical bytes below; raising it changes every fingerprint."""
@@ -203,7 +204,9 @@ class Domain:
             intact = fingerprint == domain.fingerprint
         except KeyError as error:
             raise Damaged(f"{folder}: not a prepared domain (no {error}); delete it and prepare it again") from error
-        except (OSError, ValueError, TypeError, AttributeError, pa.ArrowException, InputError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, pa.ArrowException) as error:
+            raise Damaged(f"{folder}: not a prepared domain ({error}); delete it and prepare it again") from error
+        except InputError as error:
             raise Damaged(f"{folder}: not a prepared domain ({error}); delete it and prepare it again") from error
         if not intact:
             raise Damaged(f"{folder}: content does not match its fingerprint; delete it and prepare it again")
@@ -212,10 +215,13 @@ class Domain:
     @classmethod
     def _read(cls, folder: Path) -> tuple[Domain, str]:
         """What the files say, and the fingerprint that it was saved with."""
-        about = json.loads((folder / "domain.json").read_text())
+        about = read_json(folder / "domain.json")
         interactions = pq.read_table(folder / "interactions.parquet")
         users = pq.read_table(folder / "users.parquet")
         items = pq.read_table(folder / "items.parquet")
+        for column in [field for table in (interactions, users) for field in table.schema if field.name != "user_id"]:
+            if not pa.types.is_integer(column.type):
+                raise TypeError(f"{column.name} is of type {column.type}")
         offsets = np.zeros(users.num_rows + 1, np.int64)
         np.cumsum(users["length"].to_numpy(), out=offsets[1:])
         domain = cls(

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import tempfile
+import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from benchmark import language_model
 from benchmark.encoders import HASH, HASH_WIDTH, EncoderSpec
 from benchmark.errors import InputError
+from benchmark.files import read_json
 from benchmark.jobs import digest
 
 FORMAT = 1
@@ -142,9 +144,11 @@ def sha256_of_matrix(matrix: NDArray[np.float32]) -> str:
 def _read(path: Path, about: dict[str, Any], n_texts: int) -> Encoded | None:
     """A cached matrix, or None where there is none or it is damaged (it is then made again)."""
     try:
-        sha256 = json.loads(path.with_suffix(".json").read_text())["sha256"]
-        matrix = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        sha256 = read_json(path.with_suffix(".json"))["sha256"]
+        # Unlike np.load it takes a file for nothing but an array. A header is read as a Python literal, whose errors
+        # are many.
+        matrix = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError, LookupError, TypeError, EOFError, OverflowError, SyntaxError, tokenize.TokenError):
         return None
     if matrix.dtype != np.float32 or matrix.ndim != 2 or len(matrix) != n_texts or sha256_of_matrix(matrix) != sha256:
         return None

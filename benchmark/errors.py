@@ -22,6 +22,11 @@ class IncompatibleRuns(InputError):
     """Runs that must not stand in one table, for example of two versions of a data set."""
 
 
+def printable(text: str) -> str:
+    """A text without what a terminal takes for a command: control characters other than line ends are escaped."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
 def at(path: Path | str, line: int | None = None) -> str:
     """``file:line`` as editors understand it."""
     return f"{path}:{line}" if line is not None else str(path)
@@ -30,10 +35,11 @@ def at(path: Path | str, line: int | None = None) -> str:
 def unknown(kind: str, name: str, known: Iterable[str], where: str = "") -> InputError:
     """An error for a name that does not exist, with the nearest one that does."""
     known = sorted(known)
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(name[:200], known, n=1, cutoff=0.5)
     lowered = {candidate.lower(): candidate for candidate in known}
     if not nearest and name.lower() in lowered:
         nearest = [lowered[name.lower()]]
     hint = f"; did you mean '{nearest[0]}'?" if nearest else f"; known: {', '.join(known) or 'none'}"
     prefix = f"{where}: " if where else ""
-    return InputError(f"{prefix}unknown {kind} '{name}'{hint}")
+    shown = name if len(name) <= 200 else f"{name[:197]}..."
+    return InputError(f"{prefix}unknown {kind} '{shown}'{hint}")

@@ -6,7 +6,6 @@ source, as UniSRec's scripts write them: headless little-endian float32, one row
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from benchmark.domain import Domain
 from benchmark.encode import Encoded, sha256_of_matrix
 from benchmark.encoders import FEATURES
 from benchmark.errors import InputError
+from benchmark.formats.lines import sha256_of
 from benchmark.formats.unisrec import read_features
 
 
@@ -32,7 +32,7 @@ def provenance(encoder: str) -> dict[str, Any]:
     files = sorted(_folder(encoder).glob("*.feat[12]CLS"))
     if not files:
         raise InputError(f"encoder '{encoder}': no .feat1CLS file lies there")
-    sums = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    sums = {file.name: sha256_of(file) for file in files}
     return {"encoder": "features", "files": sums}
 
 

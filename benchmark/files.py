@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import glob
 import json
+import math
 import os
 import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +19,10 @@ from pydantic import BaseModel, ValidationError
 from benchmark.errors import InputError
 
 Model = TypeVar("Model", bound=BaseModel)
+LARGEST_JSON = 1 << 26
+"""Bytes of a JSON file; the largest that the suite writes has a few hundred thousand."""
+MOST_ROWS = 1 << 24
+"""Of a Parquet file of results, which has one a user."""
 
 
 def sibling(path: Path) -> Path:
@@ -76,9 +81,42 @@ def write_model(path: Path, model: BaseModel) -> None:
     write_text(path, f"{content}\n")
 
 
+def read_json(path: Path) -> Any:
+    """A JSON document as the standard has it; raises OSError, and ValueError for all else that it may be.
+
+    A key that occurs twice, NaN, infinity, a number that becomes one, and nesting without end are no JSON here.
+    """
+    if path.stat().st_size > LARGEST_JSON:
+        raise ValueError(f"more than {LARGEST_JSON:,} bytes")
+    return parse_json(path.read_bytes().decode("utf-8"))
+
+
+def parse_json(text: str) -> Any:
+    """`read_json` of a text; raises ValueError."""
+    try:
+        return json.loads(text, object_pairs_hook=_distinct, parse_constant=_finite, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key '{next(key for key in keys if keys.count(key) > 1)[:60]}' occurs twice")
+    return found
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text[:60]} is no finite number")
+    return value
+
+
 def read_model(path: Path, model: type[Model]) -> Model:
     """Read what `write_model` wrote; raises InputError naming the file and the key."""
     try:
+        read_json(path)  # pydantic takes the last of two keys, and any number where a field may be anything
         return model.model_validate_json(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path}: can't be read ({error.strerror}); delete what is left and run again") from error
@@ -86,8 +124,10 @@ def read_model(path: Path, model: type[Model]) -> Model:
         first = error.errors(include_url=False)[0]
         place = "".join(f"{part}." for part in first["loc"]).removesuffix(".")
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        problem = f"{place}: {first['msg']}" if place else first["msg"]
+        problem = f"{place[:200]}: {first['msg'][:500]}" if place else first["msg"][:500]
         raise InputError(f"{path}: {problem}{more}; delete it and run again") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error}); delete it and run again") from error
 
 
 def write_table(path: Path, table: pa.Table) -> None:
@@ -108,13 +148,20 @@ def read_table(path: Path, columns: Mapping[str, pa.DataType], *, others: bool =
     """
     try:
         with pq.ParquetFile(path) as file:
+            # a file of a kilobyte can hold billions of equal rows: look before reading
+            found = [(field.name, field.type) for field in file.schema_arrow if not others or field.name in columns]
+            if sorted(found, key=str) != sorted(columns.items(), key=str):
+                lists = (", ".join(f"{name} {kind}" for name, kind in kinds) for kinds in (columns.items(), found))
+                expected, has = lists
+                raise InputError(
+                    f"{path}: the columns are [{has[:500]}], expected [{expected}]; delete it and run again"
+                )
+            if file.metadata.num_rows > MOST_ROWS:
+                raise InputError(f"{path}: more than {MOST_ROWS:,} rows; delete it and run again")
             table = file.read(columns=list(columns) if others else None)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path}: can't be read ({error}); delete it and run again") from error
-    found = {name: table.schema.field(name).type for name in table.column_names}
-    if found != dict(columns):
-        expected, has = (", ".join(f"{name} {kind}" for name, kind in kinds.items()) for kinds in (columns, found))
-        raise InputError(f"{path}: the columns are [{has}], expected [{expected}]; delete it and run again")
+            table.validate(full=True)
+    except (OSError, ValueError, LookupError, OverflowError, pa.ArrowException) as error:
+        raise InputError(f"{path}: can't be read ({str(error)[:500]}); delete it and run again") from error
     for name in columns:
         if table[name].null_count:
             raise InputError(f"{path}: column {name} has empty cells; delete it and run again")

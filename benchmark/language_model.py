@@ -115,9 +115,14 @@ def _load(spec: EncoderSpec, folder: Path) -> tuple[PreTrainedTokenizerBase, Pre
     try:
         # Weights a checkpoint lacks are drawn at random: not at the expense of the caller's generator.
         with torch.random.fork_rng(devices=[]):
-            tokenizer = AutoTokenizer.from_pretrained(folder)
+            # Code that a model's folder brings along is neither run nor asked about.
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
             model, loading = AutoModel.from_pretrained(
-                folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+                folder,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
             )
     except Exception as error:  # whatever a foreign folder provokes in foreign code is the folder's fault
         raise InputError(f"encoder '{spec.name}': cannot be loaded: {_first_line(error)}") from error

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from benchmark.batches import Batch, Windows, training_windows
 from benchmark.domain import Sequences
 from benchmark.errors import InputError, unknown
+from benchmark.formats.lines import shown
 
 Need = Literal["text", "sources", "taxonomy"]
 Role = Literal["paper", "replica", "control", "row"]
@@ -259,7 +260,7 @@ def configure(config: type, overrides: Mapping[str, Any], where: str) -> Any:
             continue
         if known[key] is not None and type(value) is not wanted:
             hint = " (in YAML 1e-3 is a word; write 0.001 or 1.0e-3)" if wanted is float and type(value) is str else ""
-            raise InputError(f"{where}: '{key}' is {value!r}, expected a {wanted.__name__}{hint}")
+            raise InputError(f"{where}: '{key}' is {shown(value)}, expected a {wanted.__name__}{hint}")
     try:
         return replace(default, **{k: float(v) if type(known[k]) is float else v for k, v in overrides.items()})
     except ValueError as error:
@@ -331,8 +332,10 @@ class Registry:
 def load_plugin(name: str) -> Iterable[Entry]:
     """The entries behind ``module:Name``, one entry or several. Raises InputError if there are none."""
     module_name, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), attribute)):
+        raise InputError(f"--plugin {name}: expected module:Name, importable from here, not a path")
     if (here := os.getcwd()) not in sys.path:  # an installed script does not look where it was started
-        sys.path.insert(0, here)
+        sys.path.append(here)  # last: what lies there by the name of a library is not taken for it
     try:
         found = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:

@@ -96,6 +96,8 @@ def load(path: Path, key: str) -> Artefact:
     if found is None or found[1].get("key") != key:
         raise InputError(f"{path}: not the pre-trained weights of key {key[:12]}; delete the file and run again")
     weights = {name: value.float() for name, value in found[0].items()}
+    if not all(bool(value.isfinite().all()) for value in weights.values()):
+        raise InputError(f"{path}: weights that are not finite; delete the file and run again")
     return Artefact(weights=weights, about=found[1], sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
@@ -130,11 +132,14 @@ def _resume(
     curve: list[dict[str, float]] = []
     spent = {"wall_seconds": 0.0, "core_seconds": 0.0}
     resumed = load_tensors(state)
-    if resumed and len(resumed[1]["curve"]) <= epochs:
-        tensors, about = resumed
-        model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model/")})
-        restore_optimizer(model, optimizer, tensors)
-        curve, spent = list(about["curve"]), dict(about["spent"])
+    try:
+        if resumed and len(resumed[1]["curve"]) <= epochs:
+            tensors, about = resumed
+            model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model/")})
+            restore_optimizer(model, optimizer, tensors)
+            curve, spent = list(about["curve"]), {name: float(about["spent"][name]) for name in spent}
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{state}: no state to go on from ({error}); delete the file and run again") from error
     parallel.check_same(
         f"{len(curve)}", f"{state.parent}: not all processes see the same state there; give them one shared folder"
     )

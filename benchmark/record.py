@@ -15,8 +15,10 @@ FORMAT = 1
 """Version of the stored files; raised when their meaning changes."""
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Count = Annotated[int, Field(ge=0)]
-Amount = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Amount = Annotated[float, Field(ge=0, lt=2**53)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+]([A-Za-z0-9._+-]*[A-Za-z0-9_+])?$")]
+"""Of a suite or a domain: it names folders and files of results and reports, and can't lead out of them."""
 Utc = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 
 Role = Literal["paper", "control", "replica", "row"]
@@ -230,11 +232,11 @@ class Failure(Stored):
 class Planned(Stored):
     """One job of a suite and the key under which its run is to be found, in whatever suite it was run."""
 
-    target: str
+    target: Name
     method: str
     setting: str
-    track: str = "paper"
-    seed: int
+    track: Name = "paper"
+    seed: Count
     key: Sha256
     label: str | None = None
     """What readers call its row; None where the suite gives it no name of its own."""
@@ -244,5 +246,5 @@ class Plan(Stored):
     """The jobs of a suite, in the suite's order."""
 
     format: Literal[1] = FORMAT
-    suite: str
+    suite: Name
     jobs: tuple[Planned, ...]

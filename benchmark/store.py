@@ -40,6 +40,7 @@ from numpy.typing import NDArray
 from benchmark.diagnostics import Diagnostics
 from benchmark.errors import InputError
 from benchmark.files import put, read_model, read_table, sibling, sweep, write_model, write_table
+from benchmark.formats.lines import shown
 from benchmark.jobs import Job, digest
 from benchmark.record import Failure, Plan, Planned, Record
 
@@ -156,13 +157,20 @@ def without_folders(text: str) -> str:
     return text
 
 
+def suite_folder(results: Path, suite: str) -> Path:
+    """Where a suite's runs are stored; raises InputError for a name that would lead elsewhere."""
+    if suite != slug(suite):
+        raise InputError(f"suite {shown(suite)} can't name a folder; use letters, digits and '._+-'")
+    return results / suite
+
+
 def run_folder(results: Path, job: Job, key: str) -> Path:
     """Where the run of a job belongs; raises InputError for a suite or target that can't be a folder's name."""
     for what, name in (("suite", job.suite), ("target", job.target)):
         if name in RESERVED:
             raise InputError(f"{what} '{name}': the name is reserved for a folder of results; choose another")
         if name != slug(name):
-            raise InputError(f"{what} '{name}' can't name a folder; use letters, digits and '._+-'")
+            raise InputError(f"{what} {shown(name)} can't name a folder; use letters, digits and '._+-'")
     return results / job.suite / job.target / slug(job.method) / _run_name(job, key)
 
 
@@ -282,7 +290,9 @@ def read_valid(folder: Path, record: Record) -> tuple[NDArray[np.int32], NDArray
 
 def read_record(folder: Path) -> Record:
     """What a run says about itself, checked for its form only; `read_run` checks it against the ranks."""
-    return read_model(folder / RECORD, Record)
+    record = read_model(folder / RECORD, Record)
+    _stays_inside(folder / RECORD, record.job, record.key)
+    return record
 
 
 def read_diagnostics(folder: Path, record: Record) -> Diagnostics | None:
@@ -311,11 +321,13 @@ def write_failure(results: Path, job: Job, key: str, reason: str) -> Path:
 
 def read_failures(results: Path, suite: str) -> list[Failure]:
     """The failures noted under a suite, in the order of their paths."""
-    return [read_failure(path) for path in sorted((results / suite / FAILED).glob("*/*/[!.]*.json"))]
+    return [read_failure(path) for path in sorted((suite_folder(results, suite) / FAILED).glob("*/*/[!.]*.json"))]
 
 
 def read_failure(path: Path) -> Failure:
-    return read_model(path, Failure)
+    failure = read_model(path, Failure)
+    _stays_inside(path, failure.job, failure.key)
+    return failure
 
 
 def write_plan(results: Path, suite: str, entries: Iterable[Planned]) -> Path:
@@ -335,7 +347,7 @@ def write_plan(results: Path, suite: str, entries: Iterable[Planned]) -> Path:
 
 def read_plan(results: Path, suite: str) -> tuple[Planned, ...]:
     """The jobs of a suite as planned, in its order; empty where no plan was written."""
-    path = results / suite / PLAN
+    path = suite_folder(results, suite) / PLAN
     return read_model(path, Plan).jobs if path.exists() else ()
 
 
@@ -353,7 +365,7 @@ def write_context(results: Path, suite: str, target: str, context: Context, trac
 
 def read_context(results: Path, suite: str, target: str, track: str = "paper") -> Context | None:
     """The context of a target, or None where none was written; raises InputError for a damaged one."""
-    path = results / suite / target / context_name(track)
+    path = suite_folder(results, suite) / target / context_name(track)
     if not path.exists():
         return None
     table = _read_rows(path, _row(track), _CONTEXT_COLUMNS)
@@ -361,7 +373,21 @@ def read_context(results: Path, suite: str, target: str, track: str = "paper") -
     if fingerprint is None:
         raise InputError(f"{path}: names no fingerprint; delete it and run the suite again")
     arrays = {name: table[name].to_numpy() for name in _CONTEXT_COLUMNS}
+    if not re.fullmatch(b"[0-9a-f]{64}", fingerprint):
+        raise InputError(f"{path}: its fingerprint is none; delete it and run the suite again")
+    if any((values < 0).any() for values in arrays.values()) or (arrays["cold"] != (arrays["train_count"] == 0)).any():
+        raise InputError(f"{path}: counts below 0, or a cold item that was trained on; delete it and run again")
     return Context(fingerprint=fingerprint.decode(), **arrays)
+
+
+def _stays_inside(path: Path, job: Job, key: str) -> None:
+    """Raise InputError where what a file says of a job could not have been stored: its names lead elsewhere."""
+    try:
+        run_folder(path, job, key)
+    except InputError as error:
+        raise InputError(f"{path}: {error}; delete it and run again") from error
+    if job.track != slug(job.track) or not 0 <= job.seed < 2**53:
+        raise InputError(f"{path}: the job's track or seed is none; delete it and run again")
 
 
 def _run_name(job: Job, key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -21,18 +22,41 @@ def _not_reserved(name: str) -> str:
     return name
 
 
-FolderName = Annotated[str, Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$"), AfterValidator(_not_reserved)]
+LARGEST, MOST_NODES = 1 << 20, 100_000
+"""Bytes of a YAML file, and values in it after every alias is followed: a few lines of aliases make billions."""
+
+FolderName = Annotated[
+    str, Field(pattern="^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9_])?$", max_length=100), AfterValidator(_not_reserved)
+]
 """A name that becomes the name of a folder."""
 
 
 class _SafeLoader(yaml.SafeLoader):
-    """YAML in which a key that is written twice and a value that is none (2020-99-99) are errors with a place."""
+    """YAML in which a key that is written twice, a value that is none (2020-99-99), a number that is not finite and
+    aliases that multiply are errors with a place."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        root = super().get_single_node()
+        nodes, count = [root] if root else [], 0
+        while nodes:
+            node, count = nodes.pop(), count + 1
+            if count > MOST_NODES:
+                problem = f"more than {MOST_NODES:,} values; write out what aliases (*name) multiply"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+            if isinstance(node, yaml.SequenceNode):
+                nodes += node.value
+            elif isinstance(node, yaml.MappingNode):
+                nodes += [part for pair in node.value for part in pair]
+        return root
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
-            return super().construct_object(node, deep)
-        except (ValueError, OverflowError) as error:
+            value = super().construct_object(node, deep)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{node.value} is no finite number")
+        except (ValueError, LookupError, OverflowError, TypeError) as error:
             raise yaml.MarkedYAMLError(problem=str(error), problem_mark=node.start_mark) from error
+        return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -48,6 +72,8 @@ class _SafeLoader(yaml.SafeLoader):
 def load_yaml(path: Path) -> Any:
     """The content of a YAML file; raises InputError (file:line) where it is none, or a key occurs twice."""
     try:
+        if path.stat().st_size > LARGEST:
+            raise InputError(f"{path}: more than {LARGEST:,} bytes; no suite or card is as long")
         return yaml.load(path.read_text(encoding="utf-8"), _SafeLoader)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
@@ -55,9 +81,9 @@ def load_yaml(path: Path) -> Any:
         raise InputError(f"{path}: not UTF-8 text; save it as UTF-8") from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise InputError(f"{at(path, line)}: not valid YAML ({error.problem})") from error
+        raise InputError(f"{at(path, line)}: not valid YAML ({str(error.problem)[:500]})") from error
     except (yaml.YAMLError, RecursionError) as error:
-        raise InputError(f"{path}: not valid YAML ({error})") from error
+        raise InputError(f"{path}: not valid YAML ({str(error)[:500]})") from error
 
 
 def parse(model: type[Model], value: Any, where: Path | str) -> Model:
@@ -72,7 +98,7 @@ def parse(model: type[Model], value: Any, where: Path | str) -> Model:
         key = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
             raise unknown("key", str(first["loc"][-1]), _keys(model, first["loc"][:-1]), _inside(where, key)) from None
-        raise InputError(f"{where}: key '{key}': {first['msg']} (found {_shown(first['input'])})") from None
+        raise InputError(f"{where}: key '{key[:200]}': {first['msg'][:500]} (found {_shown(first['input'])})") from None
 
 
 def _inside(where: Path | str, key: str) -> str:

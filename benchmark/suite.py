@@ -11,6 +11,7 @@ from benchmark.errors import InputError, unknown
 from benchmark.strict import FolderName, load_yaml, parse
 
 FOLDER = Path(__file__).parent / "suites"
+MOST_SEEDS = 1000
 
 
 class _Strict(BaseModel):
@@ -18,10 +19,10 @@ class _Strict(BaseModel):
 
 
 class PretrainingEntry(_Strict):
-    epochs: Annotated[int, Field(ge=0)]
+    epochs: Annotated[int, Field(ge=0, le=1_000_000)]
     config: dict[str, Any] = {}
-    seed: int = 0
-    seeds: Annotated[int, Field(ge=1)] = 1
+    seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
+    seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = 1
     """How many pre-trainings there are, of the seeds ``seed``, ``seed + 1`` and so on. A row that starts from
     pre-training is run for each of them under each of its own seeds."""
 
@@ -29,10 +30,10 @@ class PretrainingEntry(_Strict):
 class PretrainingChange(_Strict):
     """Where the pre-training of a row departs from the suite's; what is not said is as there."""
 
-    epochs: Annotated[int, Field(ge=0)] | None = None
+    epochs: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     config: dict[str, Any] = {}
-    seed: int | None = None
-    seeds: Annotated[int, Field(ge=1)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+    seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] | None = None
 
 
 class MethodEntry(_Strict):
@@ -51,7 +52,7 @@ class MethodEntry(_Strict):
     pretraining: PretrainingChange | None = None
     budget: str | None = None
     """Name of one of the method's ``budgets``; the default is the one that fits a laptop."""
-    seeds: Annotated[int, Field(ge=1)] | None = None
+    seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] | None = None
     control: str | None = None
     """What is taken from the row on purpose, by a name of `benchmark.controls`."""
 
@@ -75,7 +76,7 @@ class Suite(_Strict):
     test: Literal["last", "successive"] = "last"
     """Of the strict track: each user's last interaction after the cut, or every one."""
     encoder: str | None = None
-    seeds: Annotated[int, Field(ge=1)] = 1
+    seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = 1
     methods: Annotated[tuple[MethodEntry, ...], Field(min_length=1)]
     config: dict[str, Any] = {}
     """Hyper-parameters for every method that has them."""
@@ -118,10 +119,11 @@ def load_suite(name: str) -> Suite:
 
 def _path(name: str, folder: Path = Path(), where: str = "") -> Path:
     """The file of a suite of the package, or one named by its path, which may be relative to ``folder``."""
-    path = folder / name if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
+    own = not name.endswith((".yaml", ".yml"))
+    if own and name not in suite_names():  # a name that is a path would leave the folder
+        raise unknown("suite", name, suite_names(), where)
+    path = FOLDER / f"{name}.yaml" if own else folder / name
     if not path.is_file():
-        if path.parent == FOLDER:
-            raise unknown("suite", name, suite_names(), where)
         raise InputError(f"{path}: no such suite file")
     return path
 

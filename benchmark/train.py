@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from benchmark import machine, parallel
 from benchmark.batches import Batch, Windows, training_batches
 from benchmark.domain import Sequences
-from benchmark.files import put, sibling
+from benchmark.files import parse_json, put, sibling
 from benchmark.jobs import derive_seed
 from benchmark.method import Model, Phase, ScoringModel, Trainable, check_ranges
 from benchmark.metrics import per_user
@@ -156,9 +156,10 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     try:
         with safe_open(path, "pt") as file:
             names = file.keys()
-            return {name: file.get_tensor(name) for name in names}, json.loads(file.metadata()["about"])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+            tensors, about = {name: file.get_tensor(name) for name in names}, parse_json(file.metadata()["about"])
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError, AttributeError):
         return None
+    return (tensors, about) if isinstance(about, dict) else None
 
 
 class _Checkpoint:
@@ -171,11 +172,36 @@ class _Checkpoint:
         self.path = path
         self.started, self.core_started = time.perf_counter(), time.process_time()
         self.tensors, self.about = (load_tensors(path) if path else None) or ({}, {})
-        shapes = {name: value.shape for name, value in self.part("model").items()}
-        if shapes and shapes != {name: value.shape for name, value in model.state_dict().items()}:
-            log("the checkpoint is of another version of the model: not used")
-            self.tensors, self.about = {}, {}
-        self.earlier = Spent(**self.about["spent"]) if self.about else Spent()
+        self.earlier = Spent()
+        if self.tensors and not self._fits(model):
+            log("the checkpoint is damaged, or of another version of the model: not used")
+            self.tensors, self.about, self.earlier = {}, {}, Spent()
+
+    def _fits(self, model: nn.Module) -> bool:
+        """Whether all is there, and of the form that `write` gives it; takes over the time that was spent."""
+        wanted = {name: (value.shape, value.dtype) for name, value in model.state_dict().items()}
+        kinds = ("model", "best") if "best_epoch" in self.about else ("model",)
+        if any({n: (v.shape, v.dtype) for n, v in self.part(kind).items()} != wanted for kind in kinds):
+            return False
+        try:
+            self.earlier = Spent(**self.about["spent"])
+            curve = [Epoch(**point) for point in self.about["curve"]]
+        except (LookupError, TypeError):
+            return False
+        numbers = [*vars(self.earlier).values(), *(value for point in curve for value in vars(point).values())]
+        if "best_epoch" in self.about:
+            numbers += [self.about["best_epoch"], self.about.get("best_valid")]
+        else:
+            numbers += self.about["phase"] if isinstance(self.about.get("phase"), list) else [None]
+        return all(isinstance(number, int | float) for number in numbers) and self._has_adam(model)
+
+    def _has_adam(self, model: nn.Module) -> bool:
+        """Whether the optimizer's state is whole: a count and two moments of each parameter that has any."""
+        found = {name: value.shape for name, value in self.part("optimizer").items()}
+        shapes = {name: value.shape for name, value in model.named_parameters()}
+        names = {name.rpartition("/")[0] for name in found}
+        wanted = {f"{name}/{key}": shapes.get(name) for name in names for key in ("exp_avg", "exp_avg_sq")}
+        return found == wanted | {f"{name}/step": torch.Size() for name in names}
 
     def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         model.load_state_dict(self.part("model"))

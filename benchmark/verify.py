@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from benchmark import trials
 from benchmark.claims import RUNNING
 from benchmark.errors import InputError
+from benchmark.files import parse_json
 from benchmark.jobs import digest
 from benchmark.record import Record
 from benchmark.store import (
@@ -197,13 +197,13 @@ def _artefacts(folder: Path, weights: Weights) -> Iterator[str]:
     for path in sorted(folder.iterdir()):
         try:
             with safe_open(path, "numpy") as file:
-                about = json.loads(file.metadata()["about"])
+                about = parse_json(file.metadata()["about"])
                 names = file.keys()
-            key = digest(about["key_parts"])
+            key, said = digest(about["key_parts"]), about["key"]
         except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
             yield f"{path}: not an artefact of pre-training ({error}); delete it or restore it"
             continue
-        if key != about["key"] or not path.stem.endswith(key[:12]) or not names:
+        if key != said or not path.stem.endswith(key[:12]) or not names:
             yield f"{path}: its key is not that of its parts, or not the one in its name; restore it"
         elif key in weights and hashlib.sha256(path.read_bytes()).hexdigest() not in weights[key]:
             yield f"{path}: not the weights that the runs with pre-training {key[:12]} were started from; restore it"

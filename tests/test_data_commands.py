@@ -223,8 +223,9 @@ def site(tmp_path: Path) -> Iterator[tuple[Path, str]]:
 def published(folder: Path, address: str, inter: str, **changes: object) -> Path:
     """A folder with a card whose files are on the site, the items inside an archive."""
     (folder / "toy.inter").write_text(inter)
+    items = "item_id:token\ttitle:token_seq\na\tApple\nb\tBowl\nc\tCup\n"
     with zipfile.ZipFile(folder / "toy.zip", "w") as archive:
-        archive.writestr("in/toy items.item", "item_id:token\ttitle:token_seq\na\tApple\nb\tBowl\nc\tCup\n")
+        archive.writestr("in/toy items.item", items)
     card = {
         "name": "toy",
         "title": "Toy",
@@ -238,7 +239,10 @@ def published(folder: Path, address: str, inter: str, **changes: object) -> Path
                 "split": "own",
                 "files": {"interactions": "toy/toy.inter", "items": "toy/toy.item"},
                 "urls": {"interactions": f"{address}/toy.inter", "items": f"{address}/toy.zip#in/toy items.item"},
-                "sha256": {"interactions": hashlib.sha256(inter.encode()).hexdigest()},
+                "sha256": {
+                    "interactions": hashlib.sha256(inter.encode()).hexdigest(),
+                    "items": hashlib.sha256(items.encode()).hexdigest(),
+                },
             }
             | changes
         ],
@@ -265,8 +269,8 @@ def test_fetched_files_are_there_for_prepare(site: tuple[Path, str], cache: Path
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"sha256": {"interactions": "0" * 64}}, "toy.inter could not be fetched .*hash"),
-        ({"sha256": {}, "urls": {"interactions": "{site}/none", "items": "{site}/toy.zip"}}, "404.*example.org/toy"),
+        ({"sha256": {"interactions": "0" * 64, "items": "0" * 64}}, "toy.inter could not be fetched .*hash"),
+        ({"urls": {"interactions": "{site}/none", "items": "{site}/toy.zip"}}, "404.*example.org/toy"),
         ({"urls": {"interactions": "{site}/toy.inter", "items": "{site}/toy.zip#other"}}, "no item named 'other'"),
         ({"urls": {}}, "(?s)toy: no direct download. Get it from https://example.org/toy.*toy/toy.inter, toy/toy.item"),
     ],

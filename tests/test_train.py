@@ -353,7 +353,7 @@ def test_a_checkpoint_of_another_model_is_not_used(tmp_path: Path) -> None:
         run("UniSRec_t", checkpoint=checkpoint, log=interrupt_after(4))
     lines: list[str] = []
     found, again = run("SASRec", checkpoint=checkpoint, log=lines.append)
-    assert lines[0] == "the checkpoint is of another version of the model: not used"
+    assert lines[0] == "the checkpoint is damaged, or of another version of the model: not used"
     assert told(again) == told(curve)
     assert same(found, expected)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,9 +9,9 @@ import numpy as np
 
 from benchmark.domain import Domain
 from benchmark.errors import InputError, at
-from benchmark.formats.interactions import Ties, check_texts, is_time, tie_key, time_order, to_sequences
-from benchmark.formats.lines import read_lines, shown, write_lines
-from benchmark.formats.unisrec import one_field, one_line
+from benchmark.formats.interactions import Ties, check_texts, is_time, number_of, tie_key, time_order, to_sequences
+from benchmark.formats.lines import listed, read_lines, shown, write_lines
+from benchmark.formats.unisrec import file_stem, one_field, one_line
 
 TEXT_COLUMNS = ("title", "text", "categories", "category", "brand", "description")
 """Columns of an item file that make its text unless others are named, joined in this order."""
@@ -62,10 +61,10 @@ def read_atomic(
         where = at(interactions, line)
         item = row_of.get(fields["item_id"])
         if item is None:
-            raise InputError(f"{where}: item '{fields['item_id']}' is not in {items}; add it there or remove the line")
+            raise InputError(f"{where}: item {shown(fields['item_id'])} is not in {items}; add it there or remove it")
         user = user_rows.setdefault(fields["user_id"], len(user_rows))
         if clusters.setdefault(user, fields.get("cluster", "")) != fields.get("cluster", ""):
-            raise InputError(f"{where}: user '{fields['user_id']}' is in two clusters; each user belongs to one")
+            raise InputError(f"{where}: user {shown(fields['user_id'])} is in two clusters; each user belongs to one")
         users.append(user)
         taken.append(item)
         times.append(_time(fields["timestamp"], where))
@@ -92,10 +91,7 @@ def read_atomic(
 
 
 def _time(value: str, where: str) -> float:
-    try:
-        time = float(value)
-    except ValueError:
-        time = math.nan
+    time = number_of(value)
     if not is_time(time):
         raise InputError(f"{where}: the timestamp {shown(value)} is not a finite number of seconds since 1970")
     return time
@@ -121,7 +117,7 @@ def _read_items(path: Path, text: Sequence[str] | None) -> tuple[tuple[str, ...]
     for line, fields, _ in rows:
         raw = fields["item_id"]
         if raw in texts:
-            raise InputError(f"{at(path, line)}: item '{raw}' occurs a second time; each item needs one line")
+            raise InputError(f"{at(path, line)}: item {shown(raw)} occurs a second time; each item needs one line")
         texts[raw] = " ".join(filter(None, (fields.get(column, "").strip() for column in joined)))
     if not texts:
         raise InputError(f"{path}: no items; expected lines below the header")
@@ -140,7 +136,7 @@ def _read_rows(
             continue
         if len(fields) != len(columns):
             raise InputError(
-                f"{at(path, line)}: expected {len(columns)} columns separated by tabs ({', '.join(columns)}), "
+                f"{at(path, line)}: expected {len(columns)} columns separated by tabs ({listed(columns)}), "
                 f"found {len(fields)}"
             )
         row = dict(zip(columns, fields, strict=True))
@@ -158,23 +154,21 @@ def _header(path: Path, fields: list[str], required: set[str], optional: frozens
     ]
     if untyped:
         raise InputError(
-            f"{at(path, 1)}: the header has no type for {', '.join(map(repr, untyped))}; "
+            f"{at(path, 1)}: the header has no type for {listed(untyped)}; "
             f"write 'user_id:token', 'timestamp:float', 'title:token_seq' and so on"
         )
     columns = [field.rpartition(":")[0] for field in fields]
     missing = required - set(columns)
     if missing:
-        raise InputError(
-            f"{at(path, 1)}: no column {', '.join(map(repr, sorted(missing)))}; the file has {', '.join(columns)}"
-        )
+        raise InputError(f"{at(path, 1)}: no column {listed(sorted(missing))}; the file has {listed(columns)}")
     strange = set() if optional is None else set(columns) - required - optional
     if strange:
         raise InputError(
-            f"{at(path, 1)}: unknown column {', '.join(map(repr, sorted(strange)))}; "
+            f"{at(path, 1)}: unknown column {listed(sorted(strange))}; "
             f"read are {', '.join(sorted(required | (optional or set())))}: remove it, or name the text columns to use"
         )
     if len(set(columns)) != len(columns):
-        raise InputError(f"{at(path, 1)}: a column occurs twice: {', '.join(columns)}")
+        raise InputError(f"{at(path, 1)}: a column occurs twice: {listed(columns)}")
     return columns
 
 
@@ -207,10 +201,11 @@ def write_atomic(domain: Domain, folder: Path) -> None:
     become spaces.
     """
     items = (f"{one_field(raw)}\t{one_line(text)}" for raw, text in zip(domain.item_ids, domain.texts, strict=True))
-    write_lines(folder / f"{domain.name}.item", ["item_id:token\ttitle:token_seq", *items])
+    stem = file_stem(domain)
+    write_lines(folder / f"{stem}.item", ["item_id:token\ttitle:token_seq", *items])
     header = "user_id:token\titem_id:token\ttimestamp:float"
     write_lines(
-        folder / f"{domain.name}.inter",
+        folder / f"{stem}.inter",
         [header + ("\tcluster:token" if domain.clusters is not None else ""), *_inter(domain)],
     )
 

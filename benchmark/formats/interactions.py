@@ -26,7 +26,15 @@ LATEST = 2**53
 
 def is_time(seconds: float) -> bool:
     """Whether a number can be a time in seconds since 1970."""
-    return math.isfinite(seconds) and abs(seconds) < LATEST
+    return abs(seconds) < LATEST  # neither NaN nor infinity is
+
+
+def number_of(text: str) -> float:
+    """A number in plain digits: NaN for what only Python takes for one, such as ``1_0`` and digits of other scripts."""
+    try:
+        return float(text) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        return math.nan
 
 
 def tie_key(user: str, item: str, line: str) -> int:

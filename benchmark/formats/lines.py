@@ -5,14 +5,24 @@ from __future__ import annotations
 import codecs
 import csv
 import gzip
+import hashlib
+import io
 import os
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from benchmark.errors import InputError, at
 from benchmark.files import sibling
+
+LONGEST_LINE = 1 << 24
+"""Bytes of a line; the longest of the real files have less than a tenth of it."""
+WHOLE_FILE = 1 << 30
+"""Bytes of a file that has to be read as a whole, unpacked."""
+PACKED_WELL, PACKED_SMALL = 200, 1 << 26
+"""How many times its own size a ``.gz`` may unpack to, and what any may: real tables pack to a third or a tenth."""
 
 
 def variants(path: Path) -> tuple[Path, Path]:
@@ -31,11 +41,18 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def listed(values: Sequence[str]) -> str:
+    """Names as a message lists them: the first dozen, each cut."""
+    more = f" and {len(values) - 12} more" if len(values) > 12 else ""
+    return ", ".join(map(shown, values[:12])) + more
+
+
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Line number (from 1) and text of each line of a UTF-8 file, without its end and without a byte order mark.
 
     Only a line feed ends a line: item texts may hold other characters that Python takes for line ends.
-    Raises InputError for a file that is missing, truncated or of another encoding.
+    Raises InputError for a file that is missing, truncated or of another encoding, that holds a NUL, a line of more
+    than `LONGEST_LINE` bytes, or a packed file that unpacks to far too much.
     """
     for line, text in enumerate(_whole_lines(path), 1):
         yield line, text.removesuffix("\n").removesuffix("\r")
@@ -53,7 +70,10 @@ def separator(path: Path, wanted: Collection[str]) -> str:
     _, first = next(read_lines(path), (1, ""))
 
     def named(mark: str) -> tuple[int, int]:
-        header = next(csv.reader([first], delimiter=mark), [])
+        try:
+            header = next(csv.reader([first], delimiter=mark), [])
+        except csv.Error:  # of which the reader of rows tells
+            header = []
         return len(set(header).intersection(wanted)), len(header)
 
     return max(SEPARATORS, key=named)
@@ -85,9 +105,14 @@ def _whole_lines(path: Path) -> Iterator[str]:
     found = _found(path)
     line = 0
     try:
-        with _open(found) as file:
-            for line, raw in enumerate(file, 1):
-                yield (raw.removeprefix(codecs.BOM_UTF8) if line == 1 else raw).decode()
+        with open_plain(found) as file:
+            for line, raw in enumerate(iter(partial(file.readline, LONGEST_LINE + 1), b""), 1):
+                if len(raw) > LONGEST_LINE:
+                    raise InputError(f"{at(found, line)}: a line of more than {LONGEST_LINE:,} bytes; not a table")
+                text = (raw.removeprefix(codecs.BOM_UTF8) if line == 1 else raw).decode()
+                if "\0" in text:
+                    raise InputError(f"{at(found, line)}: holds a NUL character; no text file does: fetch it again")
+                yield text
     except UnicodeDecodeError as error:
         wide = line == 1 and error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         given = "utf-16" if wide else "latin1"
@@ -99,13 +124,29 @@ def _whole_lines(path: Path) -> Iterator[str]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Uncompressed content of a file, plain or .gz; raises InputError if it is missing or truncated."""
+    """Uncompressed content of a file, plain or .gz; raises InputError if it is missing, truncated or too large."""
     found = _found(path)
     try:
-        with _open(found) as file:
-            return file.read()
+        with open_plain(found) as file:
+            content = file.read(WHOLE_FILE + 1)
     except (EOFError, zlib.error, OSError) as error:
         raise InputError(f"{found}: cannot be read ({error}); fetch the file again") from error
+    if len(content) > WHOLE_FILE:
+        raise InputError(f"{found}: more than {WHOLE_FILE:,} bytes, which are not read at once; fetch the file again")
+    return content
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 (hex) of the uncompressed content of a file, plain or .gz, in bounded memory; raises as `read_bytes`."""
+    found = _found(path)
+    state = hashlib.sha256()
+    try:
+        with open_plain(found) as file:
+            for block in iter(partial(file.read, 1 << 20), b""):
+                state.update(block)
+    except (EOFError, zlib.error, OSError) as error:
+        raise InputError(f"{found}: cannot be read ({error}); fetch the file again") from error
+    return state.hexdigest()
 
 
 def _found(path: Path) -> Path:
@@ -115,8 +156,33 @@ def _found(path: Path) -> Path:
     return found
 
 
-def _open(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+def open_plain(path: Path) -> IO[bytes]:
+    """A file for reading its uncompressed content; reading raises InputError where a ``.gz`` unpacks to far more than
+    a table would."""
+    return io.BufferedReader(_Unpacked(path), 1 << 16) if path.suffix == ".gz" else path.open("rb")
+
+
+class _Unpacked(io.RawIOBase):
+    """The content of a ``.gz``, as far as it is in proportion to the file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.file = path, cast(IO[bytes], gzip.open(path))  # noqa: SIM115 -- closed by close()
+        self.left = max(PACKED_SMALL, PACKED_WELL * path.stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self.file.read(len(buffer))
+        self.left -= len(block)
+        if self.left < 0:
+            raise InputError(f"{self.path}: unpacks to more than {PACKED_WELL} times its size; fetch the file again")
+        buffer[: len(block)] = block
+        return len(block)
+
+    def close(self) -> None:
+        self.file.close()
+        super().close()
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 
 from benchmark.domain import Domain
 from benchmark.errors import InputError, at
-from benchmark.formats.interactions import Ties, check_texts, is_time, tie_key, time_order, to_sequences
-from benchmark.formats.lines import SEPARATORS, read_csv, separator, shown
+from benchmark.formats.interactions import Ties, check_texts, is_time, number_of, tie_key, time_order, to_sequences
+from benchmark.formats.lines import SEPARATORS, listed, read_csv, separator, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ def read_tables(
     if len(strange) and not drop_unknown:
         row = int(strange[0])
         raise InputError(
-            f"{table.at(row)}: item '{taken[row]}' is not in {items} (nor are {len(strange) - 1} others); "
+            f"{table.at(row)}: item {shown(taken[row])} is not in {items} (nor are {len(strange) - 1} others); "
             f"add it there, remove the line, or leave such lines out with --drop-unknown"
         )
     if len(strange):
@@ -141,12 +142,14 @@ def _read(path: Path, wanted: Sequence[str]) -> _Table:
 
 def _read_parquet(path: Path, wanted: Sequence[str]) -> _Table:
     try:
-        _check_header(path, pq.read_schema(path).names, wanted)
+        schema = pq.read_schema(path)
+        _check_header(path, schema.names, wanted)
+        _check_types(path, schema, wanted)
         # Without the metadata a column that pandas wrote as its index is a column still.
         frame = pq.read_table(path, columns=list(dict.fromkeys(wanted))).to_pandas(ignore_metadata=True)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file") from error
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, ValueError, LookupError, OverflowError, pa.ArrowException) as error:
         raise InputError(
             f"{path}: not a parquet table ({str(error).strip()}); expected .csv, .csv.gz or .parquet"
         ) from error
@@ -156,6 +159,16 @@ def _read_parquet(path: Path, wanted: Sequence[str]) -> _Table:
         for column in frame
     }
     return _Table(path=path, lines=range(2, len(frame) + 2), cells=cells)
+
+
+def _check_types(path: Path, schema: pa.Schema, wanted: Sequence[str]) -> None:
+    """Lists, structures and bytes have no one text that they could be read as."""
+    for column in wanted:
+        kind = schema.field(column).type
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        binary = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+        if pa.types.is_nested(kind) or any(test(kind) for test in binary):
+            raise InputError(f"{path}: column {shown(column)} is of type {kind}; expected text, numbers or times")
 
 
 def _read_csv(path: Path, wanted: Sequence[str]) -> _Table:
@@ -184,8 +197,8 @@ def _check_header(path: Path, header: Sequence[str], wanted: Sequence[str]) -> N
     missing = [column for column in wanted if column not in header]
     if missing:
         raise InputError(
-            f"{at(path, 1)}: no column {', '.join(map(repr, missing))}; the table has "
-            f"{', '.join(header)}: rename a column, or say what it is called (--user, --item, --timestamp, --text)"
+            f"{at(path, 1)}: no column {listed(missing)}; the table has {', '.join(header)[:500]}: "
+            f"rename a column, or say what it is called (--user, --item, --timestamp, --text)"
         )
     twice = [column for column in wanted if header.count(column) > 1]
     if twice:
@@ -196,6 +209,9 @@ def _ids(table: _Table, column: str) -> list[str]:
     values = ["" if value is None else str(value) for value in table.cells[column]]
     if "" in values:
         raise InputError(f"{table.at(values.index(''))}: empty '{column}'; remove the line or fill it")
+    for row, raw in enumerate(values):
+        if "\0" in raw:
+            raise InputError(f"{table.at(row)}: '{column}' holds a NUL character; correct or remove the line")
     return values
 
 
@@ -211,7 +227,7 @@ def _items(path: Path, columns: Columns) -> tuple[tuple[str, ...], tuple[str, ..
     for row, raw in enumerate(ids):
         if texts[first.setdefault(raw, row)] != texts[row]:
             raise InputError(
-                f"{table.at(row)}: item '{raw}' occurs a second time with another text than in line "
+                f"{table.at(row)}: item {shown(raw)} occurs a second time with another text than in line "
                 f"{table.lines[first[raw]]}; each item needs one"
             )
     return tuple(first), tuple(texts[row] for row in first.values())
@@ -235,9 +251,10 @@ def _second(value: object) -> float | None:
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day)
     if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
+        number = number_of(value)
+        if not math.isnan(number):
+            value = number
+        else:
             try:
                 value = datetime.fromisoformat(value)
             except ValueError:

@@ -73,6 +73,8 @@ def _read_index(path: Path) -> tuple[str, ...]:
         index = _row_number(number) if tab else None
         if index is None:
             raise InputError(f"{at(path, line)}: expected 'raw id<TAB>index', found {shown(text)}")
+        if not raw:
+            raise InputError(f"{at(path, line)}: empty id; name it or remove the line")
         if index in ids:
             raise InputError(f"{at(path, line)}: index {index} occurs twice; each id needs its own")
         ids[index] = raw
@@ -171,9 +173,9 @@ def _read_texts(path: Path, item_ids: tuple[str, ...]) -> tuple[str, ...]:
             raise InputError(f"{at(path, line)}: expected 'item id<TAB>text', found {shown(text)}")
         row = row_of.get(raw)
         if row is None:
-            raise InputError(f"{at(path, line)}: item '{raw}' is not in the item2index file")
+            raise InputError(f"{at(path, line)}: item {shown(raw)} is not in the item2index file")
         if texts[row] is not None:
-            raise InputError(f"{at(path, line)}: a second text of item '{raw}'")
+            raise InputError(f"{at(path, line)}: a second text of item {shown(raw)}")
         # The released texts end with the space that separates fields.
         texts[row] = content.removesuffix(" ")
     complete = tuple(text or "" for text in texts)
@@ -186,7 +188,7 @@ def write_unisrec(domain: Domain, folder: Path) -> None:
 
     The ``.inter`` files of the released Scientific split are reproduced byte for byte.
     """
-    prefix = folder / domain.name
+    prefix = folder / file_stem(domain)
     held_out: dict[str, list[str]] = {"train.inter": [HEADER], "valid.inter": [HEADER], "test.inter": [HEADER]}
     for user, sequence in enumerate(domain.sequences):
         items = [str(item) for item in sequence.tolist()]
@@ -210,15 +212,22 @@ def write_unisrec(domain: Domain, folder: Path) -> None:
     write_lines(prefix.with_name(f"{prefix.name}.text"), [TEXT_HEADER, *texts])
 
 
+def file_stem(domain: Domain) -> str:
+    """The name of a domain as that of its files; raises InputError for one that would leave the folder."""
+    if domain.name in ("", "..") or Path(domain.name).name != domain.name or "\0" in domain.name:
+        raise InputError(f"domain {domain.name!r}: the name can't be that of a file; choose a plain one")
+    return domain.name
+
+
 def one_line(text: str) -> str:
-    """Tabs and line breaks as spaces: these formats have no escape for them."""
-    return text.replace("\t", " ").replace("\n", " ").replace("\r", " ")
+    """Tabs, line breaks and NULs as spaces: these formats have no escape for them."""
+    return text.translate({ord(character): " " for character in "\t\n\r\0"})
 
 
 def one_field(raw: str) -> str:
     """A raw id as it is; raises InputError if the format cannot hold it."""
     if one_line(raw) != raw or not raw:
-        raise InputError(f"the id {raw!r} is empty or holds a tab or line break, which these files cannot hold")
+        raise InputError(f"the id {raw!r} is empty or holds a tab, line break or NUL, which these files cannot hold")
     return raw
 
 
@@ -232,15 +241,14 @@ def read_features(path: Path, n_items: int, width: int | None = None) -> NDArray
     if not n_items:
         raise InputError(f"{path}: features of no items; give the domain they belong to")
     try:
+        size = path.stat().st_size  # what has another size is not read
+        row = 4 * (width or size // (4 * n_items))
+        if not size or size != n_items * row:
+            shape = f"{n_items} x {width}" if width else f"{n_items} rows of equal width"
+            raise InputError(f"{path}: {size} bytes are not {shape} of float32; encode the items of this very domain")
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    row = 4 * (width or len(content) // (4 * n_items))
-    if not content or len(content) != n_items * row:
-        shape = f"{n_items} x {width}" if width else f"{n_items} rows of equal width"
-        raise InputError(
-            f"{path}: {len(content)} bytes are not {shape} of float32; encode the items of this very domain"
-        )
     features = np.frombuffer(content, "<f4").astype(np.float32).reshape(n_items, -1)
     broken = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(broken):

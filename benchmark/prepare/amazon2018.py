@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from benchmark.domain import Domain
 from benchmark.errors import InputError, at
-from benchmark.formats.interactions import tie_key, time_order, to_sequences
-from benchmark.formats.lines import read_lines, shown
+from benchmark.formats.interactions import LATEST, is_time, tie_key, time_order, to_sequences
+from benchmark.formats.lines import open_plain, read_lines, shown
 from benchmark.prepare.kcore import core_rows
 
 CORE = 5
@@ -88,21 +88,31 @@ def prepare_amazon2018(ratings: Path, metadata: Path, *, name: str) -> Domain:
 def _read_ratings(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], pa.Array, pa.Array]:
     """Rows of users and items, ratings and times of every line; and the raw ids of users and items."""
     try:
-        table = pa_csv.read_csv(
-            path,
-            read_options=pa_csv.ReadOptions(column_names=list(SCHEMA), block_size=1 << 24),
-            parse_options=pa_csv.ParseOptions(quote_char=False),
-            convert_options=pa_csv.ConvertOptions(column_types=SCHEMA, null_values=[]),
-        )
+        with open_plain(path) as file:
+            table = pa_csv.read_csv(
+                file,
+                read_options=pa_csv.ReadOptions(column_names=list(SCHEMA), block_size=1 << 24),
+                parse_options=pa_csv.ParseOptions(quote_char=False),
+                convert_options=pa_csv.ConvertOptions(column_types=SCHEMA, null_values=[]),
+            )
     except (pa.ArrowException, OSError) as error:
         raise _bad_line(path) or InputError(f"{path}: not a ratings file ({error})") from error
     table = table.unify_dictionaries().combine_chunks()
     users, items = table["user"].chunk(0), table["item"].chunk(0)
     scores, times = table["rating"].to_numpy(), table["time"].to_numpy()
-    nameless = any(pc.index(column.dictionary, "").as_py() >= 0 for column in (users, items))
-    if nameless or not np.isfinite(scores).all():
-        raise _bad_line(path) or InputError(f"{path}: an empty id, or a rating that is not finite")
+    if (
+        any(map(_has_no_id, (users.dictionary, items.dictionary)))
+        or not np.isfinite(scores).all()
+        or (np.abs(times) >= LATEST).any()
+    ):
+        raise _bad_line(path) or InputError(f"{path}: an empty id, a rating that is not finite or a time that is none")
     return users.indices.to_numpy(), items.indices.to_numpy(), scores, times, users.dictionary, items.dictionary
+
+
+def _has_no_id(ids: pa.Array) -> bool:
+    """Whether one of them is empty, or holds a NUL: numpy would take it for the same without."""
+    nul = pc.call_function("match_substring", [ids], pc.MatchSubstringOptions("\0"))
+    return pc.index(ids, "").as_py() >= 0 or bool(nul.to_numpy(zero_copy_only=False).any())
 
 
 def _bad_line(path: Path) -> InputError | None:
@@ -118,8 +128,7 @@ def _bad_line(path: Path) -> InputError | None:
 def _is_rating(fields: list[str]) -> bool:
     try:
         item, user, rating, time = fields
-        int(time)
-        return bool(item and user) and math.isfinite(float(rating))
+        return bool(item and user) and is_time(int(time)) and math.isfinite(float(rating))
     except ValueError:
         return False
 
@@ -152,8 +161,11 @@ def _read_metadata(path: Path, wanted: set[str]) -> dict[str, tuple[str, tuple[s
         if not isinstance(raw, str):
             raise InputError(f"{where}: no 'asin'; expected one product as JSON a line")
         if raw in wanted and raw not in about:
-            text = " ".join(clean(product[field]) for field in TEXT_FIELDS if field in product)
-            taxonomy = _taxonomy(product)
+            try:
+                text = " ".join(clean(product[field]) for field in TEXT_FIELDS if field in product)
+                taxonomy = _taxonomy(product)
+            except RecursionError as error:
+                raise InputError(f"{where}: lists nested without end; correct or remove the line") from error
             if any(map(LONE_SURROGATE.search, (text, *taxonomy))):
                 raise InputError(
                     f"{where}: half of a character (a lone surrogate) in the text; correct or remove the line"
@@ -166,12 +178,16 @@ def _products(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for line, text in read_lines(path):
         where = at(path, line)
         try:
-            product = json.loads(text)
+            product = json.loads(text, parse_constant=_refuse)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{where}: not JSON ({error}); fetch the file again") from error
         if not isinstance(product, dict):
             raise InputError(f"{where}: expected one product as a JSON object a line")
         yield where, product
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 def clean(value: Any) -> str:

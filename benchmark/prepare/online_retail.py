@@ -11,8 +11,8 @@ With customers for users the same interactions make sequences that have an order
 from __future__ import annotations
 
 import io
+import math
 import zipfile
-import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
@@ -23,12 +23,16 @@ import numpy as np
 
 from benchmark.domain import Domain
 from benchmark.errors import InputError, at
-from benchmark.formats.interactions import Ties, tie_key, time_order, to_sequences
-from benchmark.formats.lines import csv_rows, read_bytes, shown
+from benchmark.formats.interactions import Ties, number_of, tie_key, time_order, to_sequences
+from benchmark.formats.lines import WHOLE_FILE, csv_rows, read_bytes, shown
 from benchmark.prepare.kcore import core_rows
 
 COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "CustomerID")
 CORE = 5
+MOST_LINES, MOST_COLUMNS = 1 << 20, 64
+"""Of a workbook: the lines that Excel has at most, and more columns than the file has."""
+MOST_EMPTY = 1000
+"""Lines without a cell, one after another: a row may claim any number, and all before it are then made up."""
 
 
 def prepare_online_retail(
@@ -104,11 +108,14 @@ def _rows(path: Path) -> Iterator[tuple[int, tuple[Any, ...]]]:
     missing = [column for column in COLUMNS if column not in header]
     if missing:
         raise InputError(f"{at(path, 1)}: no column {', '.join(missing)}; expected at least {','.join(COLUMNS)}")
-    wanted = [header.index(column) for column in COLUMNS]
+    places = {column: header.index(column) for column in COLUMNS}
     for line, fields in lines:
         if len(fields) != len(header):
             raise InputError(f"{at(path, line)}: expected {len(header)} columns, found {len(fields)}")
-        yield line, tuple(fields[index] for index in wanted)
+        yield (
+            line,
+            tuple(fields[index] if column == "InvoiceDate" else str(fields[index]) for column, index in places.items()),
+        )
 
 
 def _csv_lines(path: Path) -> Iterator[tuple[int, list[Any]]]:
@@ -118,6 +125,9 @@ def _csv_lines(path: Path) -> Iterator[tuple[int, list[Any]]]:
     except UnicodeDecodeError:
         # The file is distributed both in Latin-1 and re-encoded; its pound signs are not valid UTF-8 in the former.
         text = content.decode("latin-1")
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise InputError(f"{at(path, line)}: holds a NUL character; no csv file does: fetch it again")
     return csv_rows(io.StringIO(text, newline=""), path)
 
 
@@ -125,18 +135,26 @@ def _xlsx_lines(path: Path) -> Iterator[tuple[int, list[Any]]]:
     # Reading a workbook is rare and the library slow to import.
     import openpyxl
 
-    # XML that is not well-formed is a SyntaxError to its parser.
-    broken = (OSError, LookupError, TypeError, ValueError, SyntaxError, EOFError, zipfile.BadZipFile, zlib.error)
-    line = 0
+    line = filled = 0
     try:
+        with zipfile.ZipFile(path) as parts:
+            unpacked = sum(part.file_size for part in parts.infolist())
+        if unpacked > WHOLE_FILE:
+            raise ValueError(f"unpacks to more than {WHOLE_FILE:,} bytes")
         workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        # The rows of a sheet are parsed as they are asked for, so a broken one shows up only then.
-        for line, fields in enumerate(workbook.worksheets[0].iter_rows(values_only=True), 1):
+        sheet = workbook.worksheets[0]
+        # What a sheet says of its own size is filled up with empty cells.
+        width = min(sheet.max_column or MOST_COLUMNS, MOST_COLUMNS)
+        # Its rows are parsed as they are asked for, so a broken one shows up only then.
+        for line, fields in enumerate(sheet.iter_rows(max_row=MOST_LINES, max_col=width, values_only=True), 1):
+            filled = line if any(field is not None for field in fields) else filled
+            if line - filled > MOST_EMPTY:
+                raise ValueError(f"{MOST_EMPTY} empty lines one after another")
             yield line, [_cell(field) for field in fields]
         workbook.close()
-    except broken as error:
+    except Exception as error:  # whatever a foreign file provokes in foreign code is the file's fault
         where = at(path, line + 1) if line else path
-        raise InputError(f"{where}: not an xlsx workbook ({error}); fetch it again") from error
+        raise InputError(f"{where}: not an xlsx workbook ({str(error)[:500]}); fetch it again") from error
 
 
 def _cell(value: Any) -> Any:
@@ -149,6 +167,8 @@ def _cell(value: Any) -> Any:
 
 def _quantity(value: str, where: str) -> int:
     try:
+        if math.isnan(number_of(value)):
+            raise ValueError(value)
         return int(value)
     except ValueError:
         raise InputError(f"{where}: the quantity {shown(value)} is not a whole number") from None

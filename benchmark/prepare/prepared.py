@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,12 +22,12 @@ from benchmark.cards import (
     Split,
     UnisrecInput,
 )
-from benchmark.domain import Domain
+from benchmark.domain import Damaged, Domain
 from benchmark.errors import InputError
-from benchmark.files import write_text
+from benchmark.files import read_json, write_text
 from benchmark.formats.atomic import read_atomic
 from benchmark.formats.interactions import check_lengths, text_warnings
-from benchmark.formats.lines import present, read_bytes
+from benchmark.formats.lines import present, sha256_of
 from benchmark.formats.unisrec import read_unisrec
 from benchmark.jobs import digest
 from benchmark.prepare.amazon2018 import prepare_amazon2018
@@ -171,9 +170,10 @@ def _recipe(given: Input) -> str:
 
 def _saved_key(home: Path) -> dict[str, Any] | None:
     try:
-        return json.loads((home / "prepared.json").read_text())
+        saved = read_json(home / "prepared.json")
     except (OSError, ValueError):
         return None
+    return saved if isinstance(saved, dict) else None
 
 
 def _obtain(
@@ -189,12 +189,19 @@ def _obtain(
             continue
         key = key_of(given, files)
         if saved == key:
-            return Domain.load(home), given, files, None
+            return _load(card, home), given, files, None
         return _read(card, given, files), given, files, key
     for given in card.inputs:
         if saved and saved.get("recipe") == _recipe(given):
-            return Domain.load(home), given, {}, None
+            return _load(card, home), given, {}, None
     raise InputError(_nothing_found(card, data, cache))
+
+
+def _load(card: Card, home: Path) -> Domain:
+    domain = Domain.load(home)
+    if domain.name != card.name:
+        raise Damaged(f"{home}: holds the domain {domain.name!r}; delete it and prepare it again")
+    return domain
 
 
 def _nothing_found(card: Card, data: Sequence[Path], cache: Path) -> str:
@@ -234,7 +241,9 @@ def _read(card: Card, given: Input, files: Mapping[str, Path]) -> Domain:
         case RetailCustomersInput():
             return prepare_online_retail(files["table"], name=card.name, users_are="customers")
         case ImportedInput():
-            raise InputError(f"{card.name}: its imported tables are no longer in the cache; import them again")
+            raise InputError(
+                f"{card.name}: its imported tables are no longer in the cache; import them again (card: {card.file})"
+            )
 
 
 def _mismatches(domain: Domain, expected: Expected | None) -> Iterator[str]:
@@ -257,5 +266,5 @@ def _mismatches(domain: Domain, expected: Expected | None) -> Iterator[str]:
 def _changed_files(given: Input, files: Mapping[str, Path]) -> Iterator[str]:
     """What is wrong with raw files whose hash the card knows."""
     for name, wanted in given.sha256.items():
-        if name in files and hashlib.sha256(read_bytes(files[name])).hexdigest() != wanted:
+        if name in files and sha256_of(files[name]) != wanted:
             yield f"{files[name]} has another SHA-256 than the card knows"

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, ValidationError
 
 from benchmark.errors import InputError
-from benchmark.files import write_text
+from benchmark.files import read_json, write_text
 from benchmark.record import OverlapInfo, Questions, RemovedInfo, SourceInfo, Stored, TargetInfo
 from benchmark.report.tables import Against, Agreement, Cell, Claim, Gap, Leaderboard, Pretrainings, Row, Table
 from benchmark.significance import Paired
@@ -61,7 +61,7 @@ class File(Stored):
 def read_leaderboard(path: Path) -> Leaderboard:
     """What ``leaderboard.json`` says; raises InputError, naming file and key, for another form or an unknown key."""
     try:
-        content = json.loads(path.read_bytes(), object_hook=_restored, parse_constant=_refuse)
+        content = _restored(read_json(path))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: can't be read as JSON ({error}); write it again with `transrec report`") from error
     try:
@@ -79,15 +79,16 @@ def read_leaderboard(path: Path) -> Leaderboard:
     )
 
 
-def _restored(values: dict[str, Any]) -> dict[str, Any]:
-    """A comparison as it was: JSON knows no infinity, so its infinite effect was written as null."""
-    if "difference" in values and values.get("effect", 0) is None:
-        values["effect"] = math.copysign(math.inf, values["difference"])
-    return values
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no number of JSON")
+def _restored(value: Any) -> Any:
+    """Comparisons as they were: JSON knows no infinity, so their infinite effects were written as null."""
+    if isinstance(value, list):
+        return [_restored(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    restored = {key: _restored(inner) for key, inner in value.items()}
+    if isinstance(difference := restored.get("difference"), float) and restored.get("effect", 0) is None:
+        restored["effect"] = math.copysign(math.inf, difference)
+    return restored
 
 
 def schema() -> dict[str, Any]:

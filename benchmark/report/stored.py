@@ -27,6 +27,7 @@ from benchmark.store import (
     read_plan,
     read_record,
     read_run,
+    suite_folder,
     without_folders,
 )
 from benchmark.trials import TunedRow
@@ -69,6 +70,7 @@ def stored(suite: str, results: Path) -> list[Stored]:
     A planned run that is damaged or was edited is left out, and a gap says so. Raises InputError for a suite without
     any job, and IncompatibleRuns for runs of two versions of a target's data or of the protocol.
     """
+    suite_folder(results, suite)
     failures = {failure.key: failure for failure in read_failures(results, suite)}
     jobs = read_plan(results, suite) or _stored_jobs(results, suite, failures.values())
     if not jobs:
@@ -89,11 +91,11 @@ def stored(suite: str, results: Path) -> list[Stored]:
         outcomes = tuple(found_runs[job.key] for job in group if job.key in found_runs)
         suites = dict.fromkeys([suite, *(outcome.record.job.suite for outcome in outcomes)])
         contexts = [context for name in suites if (context := read_context(results, name, target, track))]
-        fits = {outcome.record.asked for outcome in outcomes}
+        fits = {(outcome.record.asked, outcome.record.n_test) for outcome in outcomes}
         gaps = tuple(
             _gap(job, failures.get(job.key), damaged.get(job.key)) for job in group if job.key not in found_runs
         )
-        context = next((context for context in contexts if context.fingerprint in fits), None)
+        context = next((c for c in contexts if (c.fingerprint, len(c.cluster)) in fits), None)
         tuned = tuple(row for row in (tuning.rows if tuning else ()) if (row.target, row.track) == (target, track))
         found.append(Stored(target=target, track=track, outcomes=outcomes, gaps=gaps, context=context, tuned=tuned))
     return found
@@ -131,11 +133,13 @@ def _made_alike(records: Mapping[str, Record], folders: Mapping[str, Path]) -> N
         other = records[first.setdefault(record.target.name, key)]
         if other.target.fingerprint != record.target.fingerprint:
             mine, theirs = (f"version {one.target.fingerprint[:12]} of '{one.target.name}'" for one in (record, other))
+        elif (other.target.users, other.target.items) != (record.target.users, record.target.items):
+            mine, theirs = (f"{one.target.users} users and {one.target.items} items" for one in (record, other))
         elif other.key_parts.get("protocol") != record.key_parts.get("protocol"):
             mine, theirs = (f"version {one.key_parts.get('protocol')} of the protocol" for one in (record, other))
         else:
             other = records[asked.setdefault((record.target.name, record.job.track), key)]
-            if other.asked == record.asked:
+            if (other.asked, other.n_test) == (record.asked, record.n_test):
                 continue
             mine, theirs = (f"the questions of {_cut(one)}" for one in (record, other))
         raise IncompatibleRuns(
