@@ -16,7 +16,7 @@ from .run import Hang, fuzz, judge, memory_folder, put
 from .structured import STRUCTURED
 
 SHARES = sum(reader.share for reader in READERS.values())
-ORDINARY, SOAK, STRUCTURED_SOAK = 2_500, 88_000, 12_000
+ORDINARY, SOAK, STRUCTURED_SOAK = 2_500, 89_000, 12_000
 """Inputs of all readers together."""
 MEMORY = 1 << 30
 """What fuzzing may add to the highest resident memory, in bytes: files are of kilobytes."""
