@@ -7,7 +7,6 @@ none is taken for another. Workers find it in the cache, where `keep` leaves it 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError, unknown
+from benchmark.files import read_json
 
 
 def derived_name(name: str, what: str) -> str:
@@ -109,6 +109,6 @@ def keep(domain: Domain, cache: Path) -> None:
 
 def _fingerprint(folder: Path) -> str | None:
     try:
-        return json.loads((folder / "domain.json").read_text())["fingerprint"]
+        return read_json(folder / "domain.json")["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError):
         return None

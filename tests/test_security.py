@@ -270,7 +270,9 @@ def test_a_plan_can_not_send_a_report_elsewhere(tmp_path: Path) -> None:
     assert not (tmp_path / "reports").exists()
 
 
-@pytest.mark.parametrize("change", [{"target": "../out"}, {"suite": "a/b"}, {"seed": -1}, {"target": "failed"}])
+@pytest.mark.parametrize(
+    "change", [{"target": "../out"}, {"suite": "a/b"}, {"seed": -1}, {"target": "failed"}, {"track": "../x"}]
+)
 def test_records_and_failures_name_nothing_outside(tmp_path: Path, change: dict[str, Any]) -> None:
     folder = store_run(tmp_path, make_job(), [0, 1, 2, 3, 4, 5])
     failed = store.write_failure(tmp_path, make_job("FDSA"), make_key(make_job("FDSA"))[0], "no reason")

@@ -375,7 +375,7 @@ def _run_folder(folder: Path) -> Path:
 
 def _check_run(run: Run) -> None:
     record, ranks = run.record, run.ranks
-    assert ranks.problem(record.target.users, record.target.items) is None
+    assert ranks.problem(record.n_valid, record.n_test, record.target.items) is None
     for name in (record.job.suite, record.job.target):
         assert name == slug(name)
     json.dumps(record.model_dump(mode="json"), allow_nan=False).encode()
@@ -424,6 +424,7 @@ def _check_tuning(found: Tuning) -> None:
 def _check_plan(entries: tuple[Planned, ...]) -> None:
     for entry in entries:
         assert entry.target == slug(entry.target)
+        assert entry.track == slug(entry.track)
         assert entry.seed >= 0
 
 
