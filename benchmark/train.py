@@ -191,6 +191,8 @@ class _Checkpoint:
         numbers = [*vars(self.earlier).values(), *(value for point in curve for value in vars(point).values())]
         if "best_epoch" in self.about:
             numbers += [self.about["best_epoch"], self.about.get("best_valid")]
+        elif "refit" in self.about:
+            numbers += [self.about["refit"]]
         else:
             numbers += self.about["phase"] if isinstance(self.about.get("phase"), list) else [None]
         return all(isinstance(number, int | float) for number in numbers) and self._has_adam(model)
@@ -369,5 +371,5 @@ def refit(
         began = time.perf_counter()
         loss = _epoch(model, optimizer, sequences, windows, training.batch_targets, seed, epoch, precision, device)
         log(f"training anew, epoch {epoch} of {epochs}: loss {loss:.4f} ({time.perf_counter() - began:.1f} s)")
-        state.write(model, optimizer, {}, {"refit": epoch})
+        state.write(model, optimizer, {}, {"refit": epoch, "curve": []})
     return state.earlier

@@ -32,7 +32,7 @@ def missing(share: float) -> np.ndarray:
 def results(tmp_path: Path) -> Path:
     users = np.arange(N, dtype=np.int32)
     context = Context(
-        fingerprint=digest("data"), history_length=users, train_count=users, cold=users < 0, cluster=users
+        fingerprint=digest("data"), history_length=users, train_count=users, cold=users == 0, cluster=users
     )
     write_context(tmp_path, "small", "toy", context)
     return tmp_path

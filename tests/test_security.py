@@ -72,6 +72,8 @@ ALLOWED = {
     ("benchmark/machine.py", "subprocess"),  # git, with fixed arguments
     ("benchmark/method.py", "importlib"),  # the packages of the suite, installed ones and --plugin
     ("benchmark/recbole_compat.py", "importlib"),  # recbole and its modules
+    ("benchmark/ray_workers.py", "importlib"),  # ray
+    ("benchmark/ray_workers.py", "socket"),  # whether anybody answers at --address
     ("benchmark/parallel.py", "importlib"),  # a module of torch
     ("benchmark/language_model.py", "importlib"),  # importlib.metadata
     ("benchmark/data_commands.py", "pooch"),  # what comes is hashed
