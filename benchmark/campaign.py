@@ -64,7 +64,11 @@ class Campaign:
     """Of each row, to be tried instead of running the suite."""
 
 
-def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
+Then = Callable[[str, frozenset[tuple[str, str, str]]], None]
+"""What is to follow a campaign, given the suite's name and target, method and setting of all rows asked for."""
+
+
+def run(campaign: Campaign, say: Callable[[str], None], then: Then | None = None) -> list[Failed]:
     """Run what has no result yet, write the report (or what was tuned), and return the jobs that failed.
 
     Raises InputError.
@@ -161,6 +165,8 @@ def run(campaign: Campaign, say: Callable[[str], None]) -> list[Failed]:
         return failed
     say("\n" + render_terminal(report.board))
     say(f"\nwrote {report.path}")
+    if then is not None:
+        then(suite.name, frozenset((task.job.target, task.job.method, task.job.setting) for task in tasks))
     return failed
 
 

@@ -136,6 +136,9 @@ def run_command(
     plugins: Plugins = None,
     allow_mismatch: AllowMismatch = False,
     drop_overlap: DropOverlap = False,
+    reference: Annotated[
+        Path | None, typer.Option(help="Check the rows against this reference afterwards, where it holds the suite.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be run.")] = False,
     tuned: Annotated[bool, typer.Option("--tuned", help="With the settings that `transrec tune` chose.")] = False,
 ) -> None:
@@ -145,6 +148,8 @@ def run_command(
 
     if address is not None and executor is not Executor.RAY:
         raise InputError("--address names a Ray cluster; use it with --executor ray")
+    if reference is not None and shard is not None:
+        raise InputError("--reference checks whole suites: when all shards are done, give `transrec check`")
     how = "finished runs are stored, others have a checkpoint; the same command goes on from here"
     if rerun is Rerun.ALL:
         how = "what is stored is whole; the same command begins anew"
@@ -170,9 +175,26 @@ def run_command(
         dry_run=dry_run,
         tuned=tuned,
     )
+    passed = True
+
+    def compare(name: str, rows: frozenset[tuple[str, str, str]]) -> None:
+        nonlocal passed
+        from benchmark.regression import check, has_reference
+        from benchmark.report.gate import publish
+
+        if reference is None:
+            return
+        if not has_reference(name, reference):
+            typer.echo(f"\n{reference} holds no reference of suite {name}: nothing is checked")
+            return
+        found = check(name, results, reference, only=rows)
+        typer.echo("")
+        publish(found, typer.echo, file=reports / name / "check.json", github=False)
+        passed = found.passed
+
     with _interruptible(how):
-        failed = run(campaign, say=lambda line: print(line, flush=True))
-    if failed:
+        failed = run(campaign, say=lambda line: print(line, flush=True), then=compare)
+    if failed or not passed:
         raise typer.Exit(1)
 
 
@@ -294,6 +316,49 @@ def compare_command(
     from benchmark.report.verdict import render
 
     typer.echo(render(compare(suite, results, first, second, target), first, second))
+
+
+@app.command("check")
+def check_command(
+    suite: str,
+    reference: Annotated[Path, typer.Option(help="Results folder of the reference.")] = Path("results", "reference"),
+    results: Results = Path("results"),
+    margin: Annotated[float, typer.Option(help="Share of the reference's NDCG@10 that may be lost.")] = 0.03,
+    slower: Annotated[float, typer.Option(help="How many times longer a row may take, beyond what all do.")] = 2.0,
+    as_json: Annotated[Path | None, typer.Option("--json", help="File to write the outcome to, for programs.")] = None,
+    github: Annotated[
+        bool, typer.Option("--github", help="Print annotations of GitHub Actions (there it is the default).")
+    ] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Make these runs the reference, and say what changes.")
+    ] = False,
+) -> None:
+    """Did a suite get worse than its reference? Quality by a test over users and seeds, data, versions, speed."""
+    from benchmark.regression import Limits, check, has_reference
+    from benchmark.report.gate import publish, render_moved
+
+    limits = Limits(margin=margin, slower=slower)
+    if not update:
+        found = check(suite, results, reference, limits)
+        publish(found, typer.echo, file=as_json, github=github)
+        if not found.passed:
+            raise typer.Exit(1)
+        return
+    from benchmark.reference import move
+
+    before = None
+    if has_reference(suite, reference):
+        try:
+            before = check(suite, results, reference, limits)
+        except InputError as error:
+            typer.echo(f"can't be compared with the reference there was: {error}")
+    moved = move(suite, results, reference)
+    if before is not None:
+        typer.echo(render_moved(before))
+    typer.echo(
+        f"{reference} now holds the runs of suite {suite}: {moved.kept} as before, {moved.taken} new, "
+        f"{moved.dropped} dropped"
+    )
 
 
 @app.command("verify")

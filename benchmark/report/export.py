@@ -25,7 +25,7 @@ FORMAT = 1
 
 
 def render_json(board: Leaderboard) -> str:
-    content = {"format": FORMAT} | _plain(board)
+    content = {"format": FORMAT} | plain_values(board)
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -39,24 +39,26 @@ def render_csv(board: Leaderboard) -> str:
             custom = int(table.about is not None and table.about.custom)
             known = [board.suite, table.target, table.track, custom, row.method, row.setting, row.variant, row.role]
             for metric, cell in row.cells.items():
-                numbers = [_plain(value) for value in (cell.mean, cell.sd, cell.low, cell.high, cell.printed)]
+                numbers = [plain_values(value) for value in (cell.mean, cell.sd, cell.low, cell.high, cell.printed)]
                 writer.writerow([*known, len(row.seeds), metric, *numbers])
     return file.getvalue()
 
 
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
     if is_dataclass(value):
         # a field with a default is for some suites only: it is left out of the others
         known = [(field, getattr(value, field.name)) for field in fields(value)]
         return {
-            field.name: _plain(inner) for field, inner in known if field.default is MISSING or inner != field.default
+            field.name: plain_values(inner)
+            for field, inner in known
+            if field.default is MISSING or inner != field.default
         }
     if isinstance(value, BaseModel):
         return value.model_dump()
     if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: plain_values(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
+        return [plain_values(inner) for inner in value]
     if isinstance(value, float):
         return None if math.isinf(value) else float(f"{value:.8g}")
     return value

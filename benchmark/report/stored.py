@@ -192,7 +192,7 @@ def rows_of(outcomes: Sequence[Outcome]) -> dict[Label, list[Outcome]]:
         alike.setdefault(json.dumps(seedless(job), sort_keys=True), []).append(outcome)
     rows: dict[Label, list[Outcome]] = {}
     for (method, setting, name), alike in named.items():
-        flat = [_flat(seedless(group[0].record.job)) for group in alike.values()]
+        flat = [flattened(seedless(group[0].record.job)) for group in alike.values()]
         for group, own in zip(alike.values(), flat, strict=True):
             _one_run_a_seed(group)
             rows[method, setting, ", ".join(filter(None, (name, _difference(own, flat))))] = group
@@ -258,10 +258,10 @@ def seedless(job: Job) -> dict[str, Any]:
     return content
 
 
-def _flat(value: Any, path: str = "") -> dict[str, str]:
+def flattened(value: Any, path: str = "") -> dict[str, str]:
     """Nested keys as dotted ones, values as text: ``{"config.hidden": "64"}``."""
     if isinstance(value, dict):
-        inner = (_flat(child, f"{path}.{name}" if path else name) for name, child in value.items())
+        inner = (flattened(child, f"{path}.{name}" if path else name) for name, child in value.items())
         return {name: text for part in inner for name, text in part.items()}
     if isinstance(value, list):
         return {path: "+".join(map(str, value)) or "none"}

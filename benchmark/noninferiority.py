@@ -1,0 +1,140 @@
+"""Is a method worse than it was, by more than a margin, over users and seeds?
+
+Users and seeds are both drawn at random and crossed: every seed is measured on every user. The mean over users of a new
+run less that of an old one then varies by three things: what chance does to each user (other seeds, other users), what
+a seed does to all users at once, and what was changed. The first is in the spread of users' differences, as the paired
+t test takes it. The second is not, for it moves all users alike; it is what the means of seeds vary by beyond what
+their users explain, an estimate from the seeds of both sides. The sum of both variances has Satterthwaite's degrees of
+freedom (Biometrics Bulletin 1946; for users and seeds crossed: Clark's quasi F, J. Verbal Learning 1973).
+
+Shape suffixes: S seeds of one side; U users; G independent units: users, or clusters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from benchmark.errors import InputError
+from benchmark.significance import POWER
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shift:
+    """A method's mean now beside its reference. Shares are of the reference's mean, which counts as given."""
+
+    reference: float
+    now: float
+    change: float | None
+    """``now / reference - 1``; None, as the other shares, where the reference is 0."""
+    low: float | None
+    high: float | None
+    """95 % interval of the change, over users and seeds."""
+    p_below: float
+    """One-sided, of the hypothesis that no more than the margin is lost."""
+    p_above: float
+    """One-sided, of the hypothesis that no more than the margin is gained."""
+    detectable: float | None
+    """The smallest true loss that this test, at its level, finds with power 0.8."""
+    units: int
+    freedom: float
+    """Degrees of freedom of the test of a loss."""
+
+
+def shift(
+    now_SU: ArrayLike, reference_SU: ArrayLike, clusters: ArrayLike | None = None, *, margin: float, level: float
+) -> Shift:
+    """Compare a metric of each user and seed with that of a reference, whose seeds may be more or fewer.
+
+    now_SU, reference_SU: float [n_seeds, n_users] of the same users; one seed a side is enough, but then nothing is
+    known of what a seed does to all users at once. clusters: integers [n_users] as of `significance.paired_t`.
+    margin: the share of the reference that may be lost (or gained). level: of the test, for `Shift.detectable`.
+    Raises ValueError for arrays that do not pair, and InputError for fewer than two independent users.
+    """
+    now, reference = np.asarray(now_SU, np.float64), np.asarray(reference_SU, np.float64)
+    if now.ndim != 2 or reference.ndim != 2 or now.shape[1] != reference.shape[1] or not len(now) * len(reference):
+        raise ValueError(f"now {now.shape} and reference {reference.shape} must be seeds x the same users")
+    groups = np.arange(now.shape[1]) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    if groups.shape != now.shape[1:]:
+        raise ValueError(f"{len(groups)} clusters for {now.shape[1]} users")
+    units = len(np.unique(groups))
+    if units < 2:
+        raise InputError(f"a comparison with the reference needs at least two independent users, found {units}")
+    old = float(reference.mean())
+    lost = _Difference.of(now, (1 - margin) * reference, groups)
+    gained = _Difference.of(now, (1 + margin) * reference, groups)
+    plain = _Difference.of(now, reference, groups)
+    change = low = high = detectable = None
+    if old > 0:
+        reach = float(special.stdtrit(plain.freedom, 0.975)) * plain.error
+        change, low, high = (float(value) / old for value in (plain.mean, plain.mean - reach, plain.mean + reach))
+        critical = special.stdtrit(lost.freedom, 1 - level)
+        detectable = margin + float(special.nctdtrinc(lost.freedom, 1 - POWER, critical)) * lost.error / old
+    return Shift(
+        reference=old,
+        now=float(now.mean()),
+        change=change,
+        low=low,
+        high=high,
+        p_below=lost.p_below(),
+        p_above=1 - gained.p_below(),
+        detectable=detectable,
+        units=units,
+        freedom=lost.freedom,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Difference:
+    """A difference of means over users, its standard error over users and seeds, and the degrees of freedom of that."""
+
+    mean: float
+    error: float
+    freedom: float
+
+    @classmethod
+    def of(cls, a_SU: NDArray[np.float64], b_SU: NDArray[np.float64], groups: NDArray[np.int64]) -> _Difference:
+        differences = a_SU.mean(axis=0) - b_SU.mean(axis=0)
+        over_users = _variance_of_mean(differences, groups)
+        freedom = float(groups.max())
+        if not over_users:  # also where nothing is random
+            return cls(mean=float(differences.mean()), error=0.0, freedom=freedom)
+        seeds = [side for side in (a_SU, b_SU) if len(side) > 1]
+        share = 1 / len(a_SU) + 1 / len(b_SU)
+        of_seeds = share * _pooled(seeds, [side.mean(axis=1).var(ddof=1) for side in seeds])
+        of_users = share * _pooled(seeds, [_noise(side, groups) for side in seeds])
+        variance = over_users + max(0.0, of_seeds - of_users)
+        doubt = over_users**2 / freedom
+        if seeds:
+            doubt += of_seeds**2 / sum(len(side) - 1 for side in seeds)
+        return cls(mean=float(differences.mean()), error=float(np.sqrt(variance)), freedom=variance**2 / doubt)
+
+    def p_below(self) -> float:
+        """Of the hypothesis that the difference is 0 or above."""
+        if not self.error:
+            return float(self.mean >= 0)
+        return float(special.stdtr(self.freedom, self.mean / self.error))
+
+
+def _pooled(sides: Sequence[NDArray[np.float64]], variances: Sequence[float]) -> float:
+    """Variances of several sides, each weighing as its seeds less one; 0 without any."""
+    weights = [len(side) - 1 for side in sides]
+    return float(np.average(variances, weights=weights)) if weights else 0.0
+
+
+def _noise(values_SU: NDArray[np.float64], groups: NDArray[np.int64]) -> float:
+    """The variance of a seed's mean that what chance does to each user on their own explains."""
+    rest_SU = values_SU - values_SU.mean(axis=0)  # the mean that a seed adds to all users drops out below
+    share = len(values_SU) / (len(values_SU) - 1)
+    return share * float(np.mean([_variance_of_mean(rest_U, groups) for rest_U in rest_SU]))
+
+
+def _variance_of_mean(values_U: NDArray[np.float64], groups: NDArray[np.int64]) -> float:
+    """The squared standard error of a mean over users, cluster-robust (CR1) as of `significance.paired_t`."""
+    units = int(groups.max()) + 1
+    sums = np.bincount(groups, values_U - values_U.mean(), minlength=units)
+    return units / (units - 1) * float((sums**2).sum()) / len(values_U) ** 2
