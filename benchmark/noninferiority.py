@@ -72,8 +72,9 @@ def shift(
     if old > 0:
         reach = float(special.stdtrit(plain.freedom, 0.975)) * plain.error
         change, low, high = (float(value) / old for value in (plain.mean, plain.mean - reach, plain.mean + reach))
-        critical = special.stdtrit(lost.freedom, 1 - level)
-        detectable = margin + float(special.nctdtrinc(lost.freedom, 1 - POWER, critical)) * lost.error / old
+        # Both quantiles of one t: close to the noncentral one, and it can't fail to converge.
+        reach = float(special.stdtrit(lost.freedom, 1 - level) + special.stdtrit(lost.freedom, POWER))
+        detectable = margin + reach * lost.error / old
     return Shift(
         reference=old,
         now=float(now.mean()),
@@ -108,10 +109,12 @@ class _Difference:
         of_seeds = share * _pooled(seeds, [side.mean(axis=1).var(ddof=1) for side in seeds])
         of_users = share * _pooled(seeds, [_noise(side, groups) for side in seeds])
         variance = over_users + max(0.0, of_seeds - of_users)
-        doubt = over_users**2 / freedom
         if seeds:
-            doubt += of_seeds**2 / sum(len(side) - 1 for side in seeds)
-        return cls(mean=float(differences.mean()), error=float(np.sqrt(variance)), freedom=variance**2 / doubt)
+            of_means = float(sum(len(side) - 1 for side in seeds))
+            doubt = over_users**2 / freedom + of_seeds**2 / of_means
+            # No sum of two is known worse than the worse known of them.
+            freedom = max(variance**2 / doubt, min(freedom, of_means))
+        return cls(mean=float(differences.mean()), error=float(np.sqrt(variance)), freedom=freedom)
 
     def p_below(self) -> float:
         """Of the hypothesis that the difference is 0 or above."""

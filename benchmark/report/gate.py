@@ -66,8 +66,8 @@ def verdict(check: Check) -> str:
     against = f"code {_commits(check.commits)} against code {_commits(check.reference_commits)}"
     if check.passed:
         return (
-            f"Suite {check.suite} passes ({against}): no row is shown to have lost more than {limits.margin:.1%} of its "
-            f"{PRIMARY}, or to take more than {limits.slower:g} times as long."
+            f"Suite {check.suite} passes ({against}): no row is shown to have lost more than {limits.margin:.1%} of "
+            f"its {PRIMARY}, or takes more than {limits.slower:g} times as long."
         )
     return f"Suite {check.suite} FAILS ({against}): {failing} finding{'s' if failing > 1 else ''}."
 
