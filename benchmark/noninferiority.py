@@ -102,14 +102,12 @@ class _Difference:
         differences = a_SU.mean(axis=0) - b_SU.mean(axis=0)
         over_users = _variance_of_mean(differences, groups)
         freedom = float(groups.max())
-        if not over_users:  # also where nothing is random
-            return cls(mean=float(differences.mean()), error=0.0, freedom=freedom)
         seeds = [side for side in (a_SU, b_SU) if len(side) > 1]
         share = 1 / len(a_SU) + 1 / len(b_SU)
         of_seeds = share * _pooled(seeds, [side.mean(axis=1).var(ddof=1) for side in seeds])
         of_users = share * _pooled(seeds, [_noise(side, groups) for side in seeds])
         variance = over_users + max(0.0, of_seeds - of_users)
-        if seeds:
+        if seeds and variance:
             of_means = float(sum(len(side) - 1 for side in seeds))
             doubt = over_users**2 / freedom + of_seeds**2 / of_means
             # No sum of two is known worse than the worse known of them.

@@ -11,6 +11,7 @@
     results/<suite>/artefacts/<family>-<epochs>-<key>.safetensors       pre-trained weights that are published
     results/<suite>/failed/<target>/<method>/<setting>-seed<k>-<key>.json
     results/<suite>+trials/                                             runs that tuning tried: `benchmark.trials`
+    results/reference/                                                  a results folder that runs are checked against
 
 The path is a function of the job and its key: a folder that exists is a run that is done. Folder names carry the first
 12 digits of the key. Nothing is pickled, and no raw id of a user or an item is written.
@@ -50,7 +51,10 @@ LOCK = ".lock"
 CONTEXTS = ("context.parquet", "context-strict.parquet")
 FAILED, ARTEFACTS = "failed", "artefacts"
 """Folders beside the targets."""
-RESERVED = (FAILED, ARTEFACTS)
+REFERENCE = "reference"
+"""Beside the suites: a results folder of its own, which later runs are compared with (`benchmark.regression`). One
+level deeper than runs are looked for, so that none of its runs is taken for one that is done."""
+RESERVED = (FAILED, ARTEFACTS, REFERENCE)
 """No suite or target may be called so."""
 
 _ROOT = r"(?:~?/|[A-Za-z]:[\\/]|\\\\)"

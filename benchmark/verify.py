@@ -24,6 +24,7 @@ from benchmark.store import (
     PLAN,
     RANKS,
     RECORD,
+    REFERENCE,
     TUNING,
     VALID,
     Context,
@@ -64,7 +65,8 @@ def verify(path: Path) -> list[str]:
     if not suites:
         raise InputError(f"{path}: holds no results; run a suite first or name another folder")
     weights = _weights(suites)
-    return [problem for suite in suites for problem in _suite(suite, weights)]
+    problems = [problem for suite in suites if suite.name != REFERENCE for problem in _suite(suite, weights)]
+    return problems + (verify(path / REFERENCE) if path / REFERENCE in suites else [])
 
 
 def _weights(suites: Iterable[Path]) -> Weights:
