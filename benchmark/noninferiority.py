@@ -1,11 +1,14 @@
-"""Is a method worse than it was, by more than a margin, over users and seeds?
+"""Is a method worse than it was, by more than a margin, on the same users?
 
-Users and seeds are both drawn at random and crossed: every seed is measured on every user. The mean over users of a new
-run less that of an old one then varies by three things: what chance does to each user (other seeds, other users), what
-a seed does to all users at once, and what was changed. The first is in the spread of users' differences, as the paired
-t test takes it. The second is not, for it moves all users alike; it is what the means of seeds vary by beyond what
-their users explain, an estimate from the seeds of both sides. The sum of both variances has Satterthwaite's degrees of
-freedom (Biometrics Bulletin 1946; for users and seeds crossed: Clark's quasi F, J. Verbal Learning 1973).
+What varies when nothing was changed is the seed: it moves each user on their own, which averages out over users, and it
+moves all users alike, which does not. Both are estimated from the several seeds of both sides: the first from how the
+seeds of a user differ, the second from how the means of seeds differ beyond that. The users themselves are *given*:
+another run has the same ones, and a loss of a few users is a loss.
+
+Where only one run of each side is known, or where both sides start from weights that were pre-trained anew, seeds do
+not show what chance does. Then the users count as *drawn*, and the spread of their differences is taken as the paired t
+test takes it, which includes whatever moves users on their own; for users and seeds at once this is Clark's quasi F
+(J. Verbal Learning 1973) with Satterthwaite's degrees of freedom (Biometrics Bulletin 1946).
 
 Shape suffixes: S seeds of one side; U users; G independent units: users, or clusters.
 """
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +25,8 @@ from scipy import special
 
 from benchmark.errors import InputError
 from benchmark.significance import POWER
+
+Users = Literal["given", "drawn"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +52,18 @@ class Shift:
 
 
 def shift(
-    now_SU: ArrayLike, reference_SU: ArrayLike, clusters: ArrayLike | None = None, *, margin: float, level: float
+    now_SU: ArrayLike,
+    reference_SU: ArrayLike,
+    clusters: ArrayLike | None = None,
+    *,
+    margin: float,
+    level: float,
+    users: Users = "given",
 ) -> Shift:
     """Compare a metric of each user and seed with that of a reference, whose seeds may be more or fewer.
 
-    now_SU, reference_SU: float [n_seeds, n_users] of the same users; one seed a side is enough, but then nothing is
-    known of what a seed does to all users at once. clusters: integers [n_users] as of `significance.paired_t`.
+    now_SU, reference_SU: float [n_seeds, n_users] of the same users. With one seed a side users count as drawn, and
+    nothing is known of what a seed does to all of them. clusters: integers [n_users] as of `significance.paired_t`.
     margin: the share of the reference that may be lost (or gained). level: of the test, for `Shift.detectable`.
     Raises ValueError for arrays that do not pair, and InputError for fewer than two independent users.
     """
@@ -65,9 +77,9 @@ def shift(
     if units < 2:
         raise InputError(f"a comparison with the reference needs at least two independent users, found {units}")
     old = float(reference.mean())
-    lost = _Difference.of(now, (1 - margin) * reference, groups)
-    gained = _Difference.of(now, (1 + margin) * reference, groups)
-    plain = _Difference.of(now, reference, groups)
+    lost = _Difference.of(now, (1 - margin) * reference, groups, users)
+    gained = _Difference.of(now, (1 + margin) * reference, groups, users)
+    plain = _Difference.of(now, reference, groups, users)
     change = low = high = detectable = None
     if old > 0:
         reach = float(special.stdtrit(plain.freedom, 0.975)) * plain.error
@@ -98,20 +110,26 @@ class _Difference:
     freedom: float
 
     @classmethod
-    def of(cls, a_SU: NDArray[np.float64], b_SU: NDArray[np.float64], groups: NDArray[np.int64]) -> _Difference:
+    def of(
+        cls, a_SU: NDArray[np.float64], b_SU: NDArray[np.float64], groups: NDArray[np.int64], users: Users
+    ) -> _Difference:
         differences = a_SU.mean(axis=0) - b_SU.mean(axis=0)
-        over_users = _variance_of_mean(differences, groups)
-        freedom = float(groups.max())
         seeds = [side for side in (a_SU, b_SU) if len(side) > 1]
+        of_means = float(sum(len(side) - 1 for side in seeds))
         share = 1 / len(a_SU) + 1 / len(b_SU)
         of_seeds = share * _pooled(seeds, [side.mean(axis=1).var(ddof=1) for side in seeds])
-        of_users = share * _pooled(seeds, [_noise(side, groups) for side in seeds])
-        variance = over_users + max(0.0, of_seeds - of_users)
-        if seeds and variance:
-            of_means = float(sum(len(side) - 1 for side in seeds))
-            doubt = over_users**2 / freedom + of_seeds**2 / of_means
-            # No sum of two is known worse than the worse known of them.
-            freedom = max(variance**2 / doubt, min(freedom, of_means))
+        own = expected = share * _pooled(seeds, [_noise(side, groups) for side in seeds])
+        doubt, freedoms = 0.0, []
+        if users == "drawn" or not seeds:
+            own = _variance_of_mean(differences, groups)
+            freedoms.append(float(groups.max()))
+            doubt += own**2 / freedoms[-1]
+        if seeds:
+            freedoms.append(of_means)
+            doubt += of_seeds**2 / of_means
+        variance = own + max(0.0, of_seeds - expected)
+        # No sum is known worse than the worst known of its parts.
+        freedom = max(variance**2 / doubt, min(freedoms)) if doubt else min(freedoms)
         return cls(mean=float(differences.mean()), error=float(np.sqrt(variance)), freedom=freedom)
 
     def p_below(self) -> float:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from benchmark.errors import InputError
-from benchmark.noninferiority import Shift, shift
+from benchmark.noninferiority import Shift, Users, shift
 from benchmark.significance import paired_t
 
 GAIN = np.concatenate([1 / np.log2(np.arange(2, 12)), np.zeros(400)])
@@ -34,11 +34,10 @@ def world(
     return seeds(rng, hard, now, common=common, late=late), seeds(rng, hard, reference, common=common)
 
 
-def test(now: NDArray[np.float64], reference: NDArray[np.float64], margin: float = 0.0) -> Shift:
-    return shift(now, reference, margin=margin, level=0.05)
-
-
-test.__test__ = False  # type: ignore[attr-defined]
+def compared(
+    now: NDArray[np.float64], reference: NDArray[np.float64], margin: float = 0.0, users: Users = "given"
+) -> Shift:
+    return shift(now, reference, margin=margin, level=0.05, users=users)
 
 
 def test_one_seed_a_side_is_the_paired_t_test_one_sided() -> None:
@@ -57,35 +56,46 @@ def test_users_who_all_move_alike_leave_the_two_sample_t_test_over_seeds() -> No
     user = np.random.default_rng(2).random(40)
     a, b = user + np.array([[0.30], [0.21], [0.27]]), user + np.array([[0.33], [0.29], [0.41], [0.36]])
     oracle = np.asarray(stats.ttest_ind(a.mean(axis=1), b.mean(axis=1), alternative="less"))
-    found = test(a, b)
-    assert found.p_below == pytest.approx(float(oracle[1]), rel=1e-9)
-    assert found.freedom == pytest.approx(3 + 4 - 2)
+    for users in ("given", "drawn"):
+        found = compared(a, b, users=users)
+        assert found.p_below == pytest.approx(float(oracle[1]), rel=1e-9)
+        assert found.freedom == pytest.approx(3 + 4 - 2)
+
+
+def test_a_loss_of_a_few_given_users_is_a_loss_and_may_be_chance_among_drawn_ones() -> None:
+    """Of 480 users, 10 lose nearly all."""
+    rng = np.random.default_rng(8)
+    user = np.where(np.arange(480) < 10, 0.9, 0.15)
+    reference = user + 0.01 * rng.normal(size=(8, 480))
+    now = np.where(np.arange(480) < 10, 0.1, user) + 0.01 * rng.normal(size=(2, 480))
+    assert compared(now, reference, 0.03).p_below < 1e-6
+    assert compared(now, reference, 0.03, "drawn").p_below > 1e-4
 
 
 def test_the_margin_is_a_share_of_the_reference() -> None:
     rng = np.random.default_rng(3)
     reference = rng.random((1, 30))
     now = 0.9 * reference
-    assert test(now, reference, 0.05).change == pytest.approx(-0.1)
-    assert test(now, reference, 0.05).p_below < 1e-6
-    assert test(now, reference, 0.15).p_below > 1 - 1e-6
-    assert test(1.1 * reference, reference, 0.05).p_above < 1e-6
+    assert compared(now, reference, 0.05).change == pytest.approx(-0.1)
+    assert compared(now, reference, 0.05).p_below < 1e-6
+    assert compared(now, reference, 0.15).p_below > 1 - 1e-6
+    assert compared(1.1 * reference, reference, 0.05).p_above < 1e-6
 
 
 def test_what_is_not_random_is_certain() -> None:
     same = np.random.default_rng(4).random((1, 10))
-    assert (test(same, same).p_below, test(same, same).change) == (1.0, 0.0)
+    assert (compared(same, same).p_below, compared(same, same).change) == (1.0, 0.0)
     constant = np.full((1, 10), 0.5)
-    assert test(constant - 0.25, constant).p_below == 0
+    assert compared(constant - 0.25, constant).p_below == 0
     nothing = np.zeros((2, 10))
-    assert (test(nothing, nothing).p_below, test(nothing, nothing).change) == (1.0, None)
+    assert (compared(nothing, nothing).p_below, compared(nothing, nothing).change) == (1.0, None)
 
 
 def test_arrays_that_do_not_pair_are_refused() -> None:
     with pytest.raises(ValueError, match="same users"):
-        test(np.zeros((2, 3)), np.zeros((2, 4)))
+        compared(np.zeros((2, 3)), np.zeros((2, 4)))
     with pytest.raises(ValueError, match="same users"):
-        test(np.zeros((0, 3)), np.zeros((2, 3)))
+        compared(np.zeros((0, 3)), np.zeros((2, 3)))
     with pytest.raises(InputError, match="two independent users"):
         shift(np.zeros((2, 3)), np.zeros((2, 3)), [7, 7, 7], margin=0.0, level=0.05)
 
@@ -94,14 +104,18 @@ counts = pytest.mark.parametrize("n_worlds", [1_000, pytest.param(20_000, marks=
 
 
 @counts
-@pytest.mark.parametrize("common", [0.0, COMMON, 0.3])
-def test_other_seeds_alone_are_seldom_called_a_loss(common: float, n_worlds: int) -> None:
+@pytest.mark.parametrize(("common", "users"), [(COMMON, "given"), (COMMON, "drawn"), (0.3, "given")])
+def test_other_seeds_alone_are_seldom_called_a_loss(common: float, users: Users, n_worlds: int) -> None:
     """Without a margin no more often than the level says, whatever the seeds; with it, next to never."""
     rng, level = np.random.default_rng(5), 0.05
-    worlds = [world(rng, common=common) for _ in range(n_worlds)]
-    assert sum(test(*w).p_below <= level for w in worlds) <= stats.binom.ppf(0.999, n_worlds, level)
+    plain = with_margin = 0
+    for _ in range(n_worlds):
+        drawn = world(rng, common=common)
+        plain += compared(*drawn, users=users).p_below <= level
+        with_margin += compared(*drawn, margin=0.03, users=users).p_below <= level
+    assert plain <= stats.binom.ppf(0.999, n_worlds, level)
     if common <= COMMON:
-        assert sum(test(*w, margin=0.03).p_below <= level for w in worlds) <= stats.binom.ppf(0.999, n_worlds, 0.02)
+        assert with_margin <= stats.binom.ppf(0.999, n_worlds, 0.02)
 
 
 def test_a_test_over_users_alone_would_call_many_honest_seeds_a_loss() -> None:
@@ -118,7 +132,7 @@ def test_power_grows_with_the_loss(n_worlds: int) -> None:
     rng, n = np.random.default_rng(7), n_worlds // 5
     found, lost = [], []
     for late in (0.1, 0.3, 0.6):
-        tests = [test(*world(rng, late=late), margin=0.03) for _ in range(n)]
+        tests = [compared(*world(rng, late=late), margin=0.03) for _ in range(n)]
         found.append(np.mean([one.p_below <= 0.05 / 24 for one in tests]))
         lost.append(np.mean([one.change or 0.0 for one in tests]))
     assert found[0] < 0.1 < found[1] < found[2]

@@ -19,7 +19,7 @@ from benchmark.report.export import plain_values
 from benchmark.report.wording import NOTHING, p_value
 
 FORMAT = 1
-_HEADERS = ["target", "row", "reference", "now", "change (95 % CI)", "p (Holm)", "catches from", "time", ""]
+_HEADERS = ["target", "row", "reference", "now", "change (95 % CI)", "p loss", "p gain", "catches from", "time", ""]
 
 
 def render(check: Check) -> str:
@@ -66,8 +66,8 @@ def verdict(check: Check) -> str:
     against = f"code {_commits(check.commits)} against code {_commits(check.reference_commits)}"
     if check.passed:
         return (
-            f"Suite {check.suite} passes ({against}): no row is shown to have lost more than {limits.margin:.1%} of "
-            f"its {PRIMARY}, or takes more than {limits.slower:g} times as long."
+            f"Suite {check.suite} passes ({against}): no row is shown to have lost or gained more than "
+            f"{limits.margin:.1%} of its {PRIMARY}, or takes more than {limits.slower:g} times as long."
         )
     return f"Suite {check.suite} FAILS ({against}): {failing} finding{'s' if failing > 1 else ''}."
 
@@ -105,7 +105,7 @@ def render_moved(check: Check) -> str:
             moved = f"{cell.shift.reference:.4f} to {cell.shift.now:.4f}{change}{seeds}"
             if seeds or cell.shift.now != cell.shift.reference:
                 lines.append(f"{cell.target} {cell.row}: {PRIMARY} {moved}")
-    lines += [_says(finding) for finding in _ordered(check) if finding.kind not in ("quality", "speed")]
+    lines += [_says(finding) for finding in _ordered(check) if finding.kind not in ("loss", "gain", "speed")]
     return "\n".join(lines)
 
 
@@ -115,13 +115,14 @@ def _lines(check: Check) -> list[list[str]]:
 
 
 def _line(cell: Cell, *, fails: bool) -> list[str]:
-    shift, numbers = cell.shift, [NOTHING] * 5
+    shift, numbers = cell.shift, [NOTHING] * 6
     if shift is not None:
         numbers = [
             f"{shift.reference:.4f}",
             f"{shift.now:.4f}",
             _change(shift.change, shift.low, shift.high),
-            NOTHING if cell.p_holm is None else p_value(cell.p_holm),
+            NOTHING if cell.p_loss is None else p_value(cell.p_loss),
+            NOTHING if cell.p_gain is None else p_value(cell.p_gain),
             NOTHING if shift.detectable is None else f"{-min(shift.detectable, 1.0):.0%}",
         ]
     slower = NOTHING if cell.slower is None else f"x {cell.slower:.2f}"
