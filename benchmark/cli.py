@@ -363,12 +363,15 @@ def check_command(
 
 @app.command("verify")
 def verify_command(path: Path) -> None:
-    """Check a run's folder, a suite's or all results: all that can be derived again is."""
+    """Check a run's folder, a suite's or all results: all that can be derived again is. Doubts fail nothing."""
+    from benchmark.plausibility import doubts
     from benchmark.verify import verify
 
     problems = verify(path)
     for problem in problems:
         typer.echo(printable(problem))
+    for doubt in doubts(path):
+        typer.echo(f"doubt: {printable(doubt)}")
     typer.echo(f"{path}: {len(problems)} problems" if problems else f"{path}: all is well")
     if problems:
         raise typer.Exit(1)

@@ -51,10 +51,10 @@ LOCK = ".lock"
 CONTEXTS = ("context.parquet", "context-strict.parquet")
 FAILED, ARTEFACTS = "failed", "artefacts"
 """Folders beside the targets."""
-REFERENCE = "reference"
+REFERENCE_FOLDER = "reference"
 """Beside the suites: a results folder of its own, which later runs are compared with (`benchmark.regression`). One
 level deeper than runs are looked for, so that none of its runs is taken for one that is done."""
-RESERVED = (FAILED, ARTEFACTS, REFERENCE)
+RESERVED = (FAILED, ARTEFACTS, REFERENCE_FOLDER)
 """No suite or target may be called so."""
 
 _ROOT = r"(?:~?/|[A-Za-z]:[\\/]|\\\\)"

@@ -24,7 +24,7 @@ from benchmark.store import (
     PLAN,
     RANKS,
     RECORD,
-    REFERENCE,
+    REFERENCE_FOLDER,
     TUNING,
     VALID,
     Context,
@@ -65,8 +65,8 @@ def verify(path: Path) -> list[str]:
     if not suites:
         raise InputError(f"{path}: holds no results; run a suite first or name another folder")
     weights = _weights(suites)
-    problems = [problem for suite in suites if suite.name != REFERENCE for problem in _suite(suite, weights)]
-    return problems + (verify(path / REFERENCE) if path / REFERENCE in suites else [])
+    problems = [problem for suite in suites if suite.name != REFERENCE_FOLDER for problem in _suite(suite, weights)]
+    return problems + (verify(path / REFERENCE_FOLDER) if path / REFERENCE_FOLDER in suites else [])
 
 
 def _weights(suites: Iterable[Path]) -> Weights:

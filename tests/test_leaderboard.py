@@ -608,7 +608,8 @@ def test_printed_numbers_equal_the_collected_facts() -> None:
 
 def test_reading_a_leaderboard_loads_neither_torch_nor_a_model() -> None:
     code = (
-        "import sys, benchmark.report.leaderboard, benchmark.report.verdict, benchmark.verify; "
+        "import sys, benchmark.report.leaderboard, benchmark.report.verdict, benchmark.verify, "
+        "benchmark.plausibility, benchmark.reference, benchmark.regression, benchmark.report.gate; "
         "print({name.split('.')[0] for name in sys.modules} & "
         "{'torch', 'transformers', 'sklearn', 'baselines', 'unisrec', 'recbole'})"
     )

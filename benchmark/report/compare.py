@@ -19,7 +19,7 @@ from benchmark.report.tables import label_of
 from benchmark.report.wording import titled
 from benchmark.significance import Paired, bootstrap, paired_t, sign_flip
 from benchmark.slices import slices_of
-from benchmark.store import REFERENCE, Context
+from benchmark.store import REFERENCE_FOLDER, Context
 from benchmark.trials import SUFFIX
 
 _EQUAL = 1e-9
@@ -116,7 +116,7 @@ def compare(
 
 def _only_suite(results: Path) -> str:
     folders = [child.name for child in results.iterdir() if child.is_dir()] if results.is_dir() else []
-    names = sorted(name for name in folders if name != REFERENCE and not name.endswith(SUFFIX))
+    names = sorted(name for name in folders if name != REFERENCE_FOLDER and not name.endswith(SUFFIX))
     if len(names) == 1:
         return names[0]
     if not names:

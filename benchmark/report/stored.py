@@ -19,7 +19,7 @@ from benchmark.metrics import METRICS, per_user
 from benchmark.record import Failure, Planned, Record
 from benchmark.report.tables import CONTROL, REFERENCE, Gap
 from benchmark.store import (
-    REFERENCE,
+    REFERENCE_FOLDER,
     Context,
     finished,
     list_runs,
@@ -76,7 +76,7 @@ def stored(suite: str, results: Path) -> list[Stored]:
     jobs = read_plan(results, suite) or _stored_jobs(results, suite, failures.values())
     if not jobs:
         folders = [child for child in results.iterdir() if child.is_dir()] if results.is_dir() else []
-        known = [folder.name for folder in folders if folder.name != REFERENCE]
+        known = [folder.name for folder in folders if folder.name != REFERENCE_FOLDER]
         if suite in known or not known:
             raise InputError(f"{results}: holds no results of suite '{suite}'; run `transrec run {suite}` first")
         raise unknown("suite", suite, known, str(results))
