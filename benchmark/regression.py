@@ -6,9 +6,9 @@ differs between processors. Judged are
 
 - quality: NDCG@10 on test must not be below the reference's by more than a margin (`benchmark.noninferiority`), nor
   above it without anyone saying so: what gains without a new version has a leak, or was changed. Each row is tested,
-  and all rows of a target that are trained from scratch together, which shows what moves all of them a little; Holm
-  over all of these, so that a suite without a change fails by chance in no more than 5 % of runs for either, and with
-  the margin far more seldom;
+  and all rows of a target that are trained from scratch together, which shows what moves all of them a little. Holm
+  over the rows and over the targets, with half of the level each: a suite without a change fails by chance in no more
+  than 5 % of runs for either, and with the margin far more seldom;
 - what numbers can only be compared under: data, encoder, protocol, versions, configurations;
 - that every row of the reference still has a result;
 - speed, as how much a row slowed down beyond the others (`slowdowns`).
@@ -357,8 +357,6 @@ def _cells(pairs: Sequence[_Pair], clusters: Mapping[tuple[str, str], Any], limi
     """Every pair, and after those of a target all its rows together that are trained from scratch."""
     slower = slowdowns([(pair.now.runs, pair.old.runs) if pair.alike else None for pair in pairs])
     places = dict.fromkeys((pair.target, pair.track) for pair in pairs)
-    # As many tests as there may be: the smallest p value is held against this level by Holm.
-    level = LEVEL / max(1, len(pairs) + len(places))
 
     def cell(
         place: tuple[str, str],
@@ -372,6 +370,8 @@ def _cells(pairs: Sequence[_Pair], clusters: Mapping[tuple[str, str], Any], limi
     ) -> Cell:
         target, track = place
         known = None
+        # Holm holds the smallest p value of a family against this level.
+        level = LEVEL / 2 / (len(places) if row == TOGETHER else len(pairs))
         if same:
             known = shift(now_SU, old_SU, clusters.get(place), margin=limits.margin, level=level, users=users)
         return Cell(
@@ -411,10 +411,16 @@ def _together(pairs: Sequence[_Pair]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _judged(cells: Sequence[Cell]) -> list[Cell]:
-    """The same cells with p values adjusted for their number."""
-    shifts = [cell.shift for cell in cells if cell.shift]
-    losses, gains = (iter(map(float, holm(p))) for p in ([s.p_below for s in shifts], [s.p_above for s in shifts]))
-    return [replace(cell, p_loss=next(losses), p_gain=next(gains)) if cell.shift else cell for cell in cells]
+    """The same cells with p values adjusted for their number: single rows have half of the level, and rows together,
+    which are few and tell most, the other half."""
+    adjusted = list(cells)
+    for together in (False, True):
+        family = [(n, c.shift) for n, c in enumerate(cells) if c.shift and (c.row == TOGETHER) == together]
+        losses = holm([shift.p_below for _, shift in family])
+        gains = holm([shift.p_above for _, shift in family])
+        for (n, _), loss, gain in zip(family, losses, gains, strict=True):
+            adjusted[n] = replace(cells[n], p_loss=min(1.0, 2 * float(loss)), p_gain=min(1.0, 2 * float(gain)))
+    return adjusted
 
 
 def _verdicts(cell: Cell, limits: Limits) -> Iterator[Finding]:

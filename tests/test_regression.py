@@ -18,10 +18,9 @@ from benchmark import store
 from benchmark.errors import InputError
 from benchmark.jobs import digest
 from benchmark.noninferiority import Shift
-from benchmark.record import Cost
 from benchmark.reference import move
 from benchmark.regression import TOGETHER, Cell, Check, Finding, Limits, check
-from benchmark.report.gate import annotations, render, render_json, render_markdown, tell_github
+from benchmark.report.gate import render, render_json, render_markdown, tell_github, workflow_commands
 from benchmark.store import Run
 from benchmark.verify import verify
 
@@ -64,6 +63,18 @@ def test_other_seeds_pass(tmp_path: Path) -> None:
 def ndcg(run: Run) -> float:
     above = run.ranks.test_greater
     return float(np.where(above < 10, 1 / np.log2(above + 2.0), 0).mean())
+
+
+def test_rows_and_rows_together_have_half_of_the_level_each(tmp_path: Path) -> None:
+    found = checked(tmp_path, a_rank_later)
+    rows = [(cell.p_loss, cell.shift.p_below) for cell in found.cells if cell.shift and cell.row != TOGETHER]
+    # by hand: Holm over five rows, then twice that
+    raw = sorted(p for _, p in rows)
+    stepped = np.maximum.accumulate([p * (5 - n) for n, p in enumerate(raw)])
+    assert sorted(p for p, _ in rows if p is not None) == pytest.approx(np.minimum(1, 2 * stepped))
+    (together,) = [cell for cell in found.cells if cell.row == TOGETHER]
+    assert together.shift is not None
+    assert together.p_loss == pytest.approx(2 * together.shift.p_below)
 
 
 @pytest.mark.parametrize("method", [None, "SASRec", "Popularity"])
@@ -184,9 +195,9 @@ def test_a_row_without_a_result_fails_and_one_without_a_reference_does_not(tmp_p
 
 def test_one_row_that_takes_three_times_as_long_fails_and_all_rows_do_not(tmp_path: Path) -> None:
     def slower(run: Run) -> Run:
-        cost = run.record.cost.model_dump() | {"core_seconds": 3 * run.record.cost.core_seconds}
+        cost = run.record.cost.model_copy(update={"core_seconds": 3 * run.record.cost.core_seconds})
         curve = tuple(e.model_copy(update={"seconds": 3 * e.seconds}) for e in run.record.learning_curve)
-        return altered(run, cost=Cost(**cost), learning_curve=curve)
+        return altered(run, cost=cost, learning_curve=curve)
 
     found = checked(tmp_path / "one", only("SASRec", slower))
     assert kinds(found) == {"speed"}
@@ -271,7 +282,7 @@ HOSTILE = "50 % lost:\r\n::error::nothing, really | **x** <b>"
 def test_annotations_cannot_be_broken_out_of() -> None:
     finding = Finding(kind="loss", target="toy", row=HOSTILE, says=HOSTILE)
     found = Check(suite="a:b,c", limits=Limits(), cells=(), findings=(finding,), commits=(), reference_commits=())
-    (line,) = annotations(found)
+    (line,) = workflow_commands(found)
     assert line.count("\n") == 0
     assert line.startswith("::error title=a%3Ab%2Cc%3A loss::toy 50 %25 lost:")
     assert "<b>" not in render_markdown(found).replace("\\<b\\>", "")
@@ -339,3 +350,26 @@ def test_the_command_line(tmp_path: Path, undrawn: None) -> None:
     assert moved.code == 0
     assert re.search(r"demo-workshop SASRec: NDCG@10 0\.\d{4} to 0\.\d{4} \(-\d", moved.out)
     assert ran().code == 0
+
+
+def test_a_campaign_checks_the_rows_it_was_asked_for(tmp_path: Path, undrawn: None) -> None:
+    place = Place(tmp_path)
+    asked = ("run", "demo", "--targets", TARGET, "--methods", "Popularity,Markov", "--workers", "1")
+    _, reference = split()(tmp_path)
+    done = place.transrec(*asked, "--reference", reference)
+    assert done.code == 0, done.out + done.err
+    assert "Suite demo passes" in done.out
+    outcome = json.loads((tmp_path / "reports" / "demo" / "check.json").read_text())
+    assert [cell["row"] for cell in outcome["cells"]] == ["Popularity"]
+    assert [finding["row"] for finding in outcome["findings"]] == ["Markov"]
+
+    shutil.rmtree(reference)
+    write(reference, [a_rank_earlier(run) for run in of("Popularity", [0])])
+    assert place.transrec(*asked, "--reference", reference).code == 1
+    unknown = place.transrec(*asked, "--reference", tmp_path / "none")
+    assert unknown.code == 0
+    assert "holds no reference of suite demo: nothing is checked" in unknown.out
+
+
+def a_rank_earlier(run: Run) -> Run:
+    return with_test(run, run.ranks.test_greater // 3)

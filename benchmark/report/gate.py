@@ -50,7 +50,7 @@ def render_json(check: Check) -> str:
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def annotations(check: Check) -> list[str]:
+def workflow_commands(check: Check) -> list[str]:
     """Workflow commands of GitHub Actions: an error for each failing finding, a notice for each note."""
     return [
         f"::{'error' if finding.failing else 'notice'} "
@@ -83,7 +83,7 @@ def publish(check: Check, say: Callable[[str], None], *, file: Path | None, gith
 def tell_github(check: Check, say: Callable[[str], None], environment: Mapping[str, str], *, github: bool) -> None:
     """Annotations on the standard output, and a summary of the step where a file for it is named."""
     if github or environment.get("GITHUB_ACTIONS") == "true":
-        for line in annotations(check):
+        for line in workflow_commands(check):
             say(line)
     if summary := environment.get("GITHUB_STEP_SUMMARY"):
         try:
