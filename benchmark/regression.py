@@ -325,7 +325,7 @@ def _changes(pair: _Pair) -> Iterator[Finding]:
         says = f"made under other conditions, hence with other bits and untimed: {conditions}"
         yield finding("note", says, row=False, target=False)
     if pair.other_weights and not conditions:
-        says = "starts from other pre-trained weights than the reference (another processor, or other code)"
+        says = "starts from weights that were pre-trained anew, which may differ from the reference's"
         yield finding("note", says, target=False)
     if pair.same_users and _repeatable(old) and (n := _moved(pair)):
         yield finding("note", f"nothing in it is random, yet the ranks of {n:,} users are not the reference's")
