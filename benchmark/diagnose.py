@@ -35,7 +35,7 @@ from benchmark.diagnostics import (
 from benchmark.domain import Domain, Sequences
 from benchmark.jobs import derive_seed
 from benchmark.method import Material, Method, Model
-from benchmark.splits import leave_one_out
+from benchmark.splits import Split
 
 PAIRS = 200_000
 """At most so many pairs make a histogram."""
@@ -70,6 +70,8 @@ class Examined:
     config: Any
     model: Model
     target: Texts
+    split: Split
+    """Of the target; what is asked on test is looked at."""
     pretrained: Mapping[str, Tensor] | None
     device: torch.device
 
@@ -144,7 +146,9 @@ def _item_cosines(examined: Examined) -> ItemCosines | None:
 
 
 def _nearness(examined: Examined, sources: Sequence[Texts], *, show: bool) -> Nearness | None:
-    target, histories = examined.target, leave_one_out(examined.target.domain).test.histories
+    target, split = examined.target, examined.split
+    histories = split.test.histories
+    user_of = np.arange(len(histories)) if split.in_time is None else split.in_time.test_users
     rng = np.random.default_rng(derive_seed("users beside sources", target.domain.fingerprint))
     users = rng.permutation(len(histories))[:USERS]
     drawn = _draw(sources)
@@ -172,7 +176,7 @@ def _nearness(examined: Examined, sources: Sequence[Texts], *, show: bool) -> Ne
             )
             for number, (source, rows) in enumerate(drawn)
         ),
-        cases=tuple(_cases(target.domain, histories, users[:CASES], drawn, cosines_US)) if show else (),
+        cases=tuple(_cases(target.domain, histories, users[:CASES], user_of, drawn, cosines_US)) if show else (),
     )
 
 
@@ -258,19 +262,20 @@ def _histogram(cosines: NDArray[np.float32]) -> Histogram:
 def _cases(
     target: Domain,
     histories: Sequences,
-    users: NDArray[np.int64],
+    asked: NDArray[np.int64],
+    user_of: NDArray[np.int64],
     drawn: Sequence[tuple[Texts, NDArray[np.int64]]],
     cosines_US: NDArray[np.float32],
 ) -> Iterator[Case]:
     places = [(source.domain, int(row)) for source, rows in drawn for row in rows]
-    for user, cosines_S in zip(users.tolist(), cosines_US, strict=False):
+    for question, cosines_S in zip(asked.tolist(), cosines_US, strict=False):
         rounded_S = np.clip(cosines_S, -1, 1).astype(np.float64).round(DIGITS)
         nearest = []
         for column in np.argsort(-rounded_S, kind="stable")[:NEIGHBOURS]:
             source, row = places[column]
             texts = _last_texts(source, source.sequences[row][:-2])
             nearest.append(Neighbour(row=row, texts=texts, source=source.name, cosine=float(rounded_S[column])))
-        yield Case(row=user, texts=_last_texts(target, histories[user]), nearest=tuple(nearest))
+        yield Case(row=int(user_of[question]), texts=_last_texts(target, histories[question]), nearest=tuple(nearest))
 
 
 def _last_texts(domain: Domain, items: NDArray[np.int32]) -> tuple[str, ...]:

@@ -357,6 +357,7 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
             config=config,
             model=built,
             target=Texts(domain=domain, text_NF=text.matrix),
+            split=split,
             pretrained=artefact.weights if artefact else None,
             device=device,
         )

@@ -163,7 +163,13 @@ def examined(build: Callable[..., Model] = LastText, **changes: Any) -> Examined
         dict(model.named_parameters())["scale"].fill_(1)
     method = replace(METHOD, build=build, **changes)
     return Examined(
-        method=method, config=NoConfig(), model=model, target=TARGET, pretrained={}, device=torch.device("cpu")
+        method=method,
+        config=NoConfig(),
+        model=model,
+        target=TARGET,
+        split=leave_one_out(TARGET.domain),
+        pretrained={},
+        device=torch.device("cpu"),
     )
 
 
@@ -281,6 +287,7 @@ def test_methods_that_read_texts_alone_read_those_of_sources_in_the_same_space(m
         config=config,
         model=model,
         target=Texts(domain=target, text_NF=material.text),
+        split=leave_one_out(target),
         pretrained=material.pretrained,
         device=torch.device("cpu"),
     )

@@ -33,6 +33,7 @@ from baselines.sasrec import METHODS as SASREC
 from baselines.sasrec import SASRec
 from benchmark import campaign, pretrain, runner
 from benchmark.batches import Windows
+from benchmark.diagnose import USERS
 from benchmark.domain import Domain, Sequences
 from benchmark.errors import IncompatibleRuns, InputError
 from benchmark.execute import Failed, facts_key
@@ -43,7 +44,7 @@ from benchmark.report.compare import compare
 from benchmark.report.leaderboard import render_terminal, write_report
 from benchmark.report.verdict import render
 from benchmark.runner import Facts, make_artefact, run_job
-from benchmark.store import Ranks, list_runs, read_context, read_run, read_valid, write_run
+from benchmark.store import Ranks, list_runs, read_context, read_diagnostics, read_run, read_valid, write_run
 from benchmark.verify import verify
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -197,6 +198,30 @@ def test_one_rank_a_question_and_clusters_are_users(both: Both) -> None:
     counts = np.bincount(domain.sequences.items[~late], minlength=domain.n_items)
     assert context.train_count.tolist() == counts[domain.sequences.items[asked]].tolist()
     assert f"{questions.test:,} questions of {questions.users:,} users from" in done.out
+
+
+def test_diagnostics_look_at_what_was_asked(both: Both) -> None:
+    """As many users near source sequences as there are questions; by leave-one-out everybody would be looked at."""
+    place, _, _ = both
+    (folder,) = (
+        folder
+        for folder in list_runs(place.results, "tiny")
+        if (job := read_run(folder).record.job).method == "UniSRec_t" and job.track == "strict"
+    )
+    record = read_run(folder).record
+    found = read_diagnostics(folder, record)
+    assert found is not None
+    assert found.nearness is not None
+    assert record.questions.test != domain_of(place, "demo-workshop").n_users
+    assert found.nearness.users == min(record.questions.test, USERS)
+    domain = domain_of(place, "demo-workshop")
+    assert domain.timestamps is not None
+    first = domain.timestamps[domain.sequences.offsets[:-1]]
+    last = domain.timestamps[domain.sequences.offsets[1:] - 1]
+    instant = seconds(record.questions.test_from)
+    assert found.nearness.cases
+    for case in found.nearness.cases:
+        assert first[case.row] < instant <= last[case.row], "a user who is asked"
 
 
 def test_epochs_are_those_that_selection_found(both: Both) -> None:
