@@ -54,7 +54,10 @@ def with_full_names(suite: Suite, cards: Cards) -> Suite:
     rows = tuple(
         row if row.sources is None else row.model_copy(update={"sources": full(row.sources)}) for row in suite.methods
     )
-    return suite.model_copy(update={"targets": full(suite.targets), "sources": full(suite.sources), "methods": rows})
+    named = {"targets": full(suite.targets), "sources": full(suite.sources), "methods": rows}
+    if suite.tuning and suite.tuning.target:
+        named["tuning"] = suite.tuning.model_copy(update={"target": card_of(suite.tuning.target, cards).name})
+    return suite.model_copy(update=named)
 
 
 def prepare_all(

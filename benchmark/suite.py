@@ -36,6 +36,14 @@ class PretrainingChange(_Strict):
     seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] | None = None
 
 
+class TuningEntry(_Strict):
+    """What `transrec tune` tries of every row, in place of all that the methods declare: the same trials for all."""
+
+    learning_rate: Annotated[tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], Field(min_length=1)]
+    target: str | None = None
+    """The one target that is tuned; all others take over what was chosen there."""
+
+
 class MethodEntry(_Strict):
     """A row: a method, and where it departs from the suite. A method may have several rows."""
 
@@ -82,6 +90,7 @@ class Suite(_Strict):
     """Hyper-parameters for every method that has them."""
     training: dict[str, Any] = {}
     pretraining: PretrainingEntry | None = None
+    tuning: TuningEntry | None = None
 
     @field_validator("track", mode="before")
     @classmethod

@@ -19,7 +19,7 @@ from pydantic import model_validator
 from benchmark import store
 from benchmark.errors import InputError
 from benchmark.files import read_model, write_model
-from benchmark.jobs import digest
+from benchmark.jobs import Job, digest
 from benchmark.metrics import PRIMARY, per_user
 from benchmark.record import FORMAT, Count, Record, Sha256, Stored
 
@@ -84,6 +84,19 @@ class Tuning(Stored):
     def row(self, key: str) -> TunedRow | None:
         """The row whose seed 0 has this key as its suite has it."""
         return next((row for row in self.rows if row.trials[0].key == key), None)
+
+    def alike(self, target: str, job: Job) -> TunedRow | None:
+        """The row that was tuned on ``target`` of the method of a job of another target, by the settings from which
+        the tuning began; None also where there are several."""
+        wanted = (target, job.track, job.method, job.setting)
+        given = {**job.config, LEARNING_RATE: job.training[LEARNING_RATE]}
+        found = [
+            row
+            for row in self.rows
+            if (row.target, row.track, row.method, row.setting) == wanted
+            and row.trials[0].settings.items() <= given.items()
+        ]
+        return found[0] if len(found) == 1 else None
 
 
 def trials_suite(suite: str) -> str:

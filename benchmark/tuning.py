@@ -14,6 +14,7 @@ from benchmark.jobs import Job
 from benchmark.method import Method, Registry, configure, content
 from benchmark.plan import Named, Task
 from benchmark.record import Tuning
+from benchmark.suite import TuningEntry
 from benchmark.train import Training
 from benchmark.trials import LEARNING_RATE, LEARNING_RATES, Trial, TunedRow, in_words, trials_suite
 
@@ -35,15 +36,20 @@ class Candidates:
     """The runs of ``settings``, in their order."""
 
 
-def candidates(jobs: Iterable[Named], make: Making, registry: Registry, n: int) -> list[Candidates]:
-    """The first ``n`` trials of every row that is trained, fewer where its space has no more."""
+def candidates(
+    jobs: Iterable[Named], make: Making, registry: Registry, n: int, instead: TuningEntry | None = None
+) -> list[Candidates]:
+    """The first ``n`` trials of every row that is trained, fewer where its space has no more.
+
+    The space is the method's, or what the suite tries ``instead``.
+    """
     found: dict[str, Candidates] = {}
     for named in jobs:
         job = named.job
         method = registry.method(job.method)
         if not job.training or job.seed:
             continue
-        space = space_of(method)
+        space = {LEARNING_RATE: instead.learning_rate} if instead else space_of(method)
         defaults = {name: (job.training if name == LEARNING_RATE else job.config)[name] for name in space}
         settings = trials.order(job.suite, job.target, job.method, space, defaults)[:n]
         tasks = tuple(
@@ -113,9 +119,16 @@ def outcome(tried: Sequence[Candidates], results: Path) -> list[TunedRow]:
 
 
 def settled(
-    jobs: Iterable[Named], make: Making, registry: Registry, results: Path, say: Callable[[str], None]
+    jobs: Iterable[Named],
+    make: Making,
+    registry: Registry,
+    results: Path,
+    say: Callable[[str], None],
+    on: str | None = None,
 ) -> list[Task]:
     """The tasks of a suite's jobs with the settings that were chosen; rows that were not tuned stay as given.
+
+    on: the target whose trials decide for all; without, each has its own.
 
     Raises InputError where nothing of the suite was tuned, and where the list says of a trial what can't be its key.
     """
@@ -131,13 +144,18 @@ def settled(
                 f"{results / job.suite / store.TUNING}: there is no such list of trials; "
                 f"run `transrec tune {job.suite} --trials N` first, or leave out --tuned"
             )
-        row = known.row(make(replace(named, job=replace(job, seed=0))).key)
+        taken_over = on is not None and job.target != on
+        row = known.alike(on, job) if taken_over else known.row(make(replace(named, job=replace(job, seed=0))).key)
         if row is None or row.best is None:
             why = "not tuned as the suite has it now" if row is None else trials.note(row)
             untuned[job.target, row_name(job, named.label)] = why
             tasks.append(make(named))
             continue
         chosen = with_settings(job, row.best.settings, registry)
+        if taken_over:
+            note = f"taken over from {on}: {trials.note(row)}"
+            tasks.append(replace(make(replace(named, job=chosen)), tuning=Tuning(trials=0, note=note)))
+            continue
         if make(replace(named, job=replace(chosen, seed=0))).key != row.best.key:
             raise InputError(
                 f"{results / job.suite / store.TUNING}: {in_words(row.best.settings)} of {job.method} on {job.target} "

@@ -338,6 +338,21 @@ def test_what_is_tuned_anew_takes_the_place_of_what_was_known(tree: tuple[Path, 
     assert {found.method: len(found.trials) for found in known.rows} == {"FDSA": 2, "SASRec": 1}
 
 
+def test_a_row_of_another_target_is_known_by_where_its_tuning_began(tree: tuple[Path, dict[str, TunedRow]]) -> None:
+    results, rows = tree
+    known = trials.read(results, "small")
+    assert known is not None
+    first = rows["FDSA"].trials[0].settings
+    config, training = {"dropout": first["dropout"]}, {"learning_rate": first["learning_rate"]}
+    job = make_job("FDSA", target="elsewhere", config=config, training=training)
+    assert known.alike("toy", job) == rows["FDSA"]
+    assert known.alike("elsewhere", job) is None
+    assert known.alike("toy", dataclasses.replace(job, setting="few-shot")) is None
+    assert known.alike("toy", dataclasses.replace(job, training={"learning_rate": 0.5})) is None
+    twice = known.model_copy(update={"rows": (*known.rows, rows["FDSA"])})
+    assert twice.alike("toy", job) is None
+
+
 # --- the command
 
 
@@ -353,6 +368,9 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, dict[str, Do
         plugin = ("--plugin", "third_party:METHODS")
         done = {"untuned": place.transrec("run", suite, "--tuned", *plugin)}
         done["dry"] = place.transrec("tune", suite, "--trials", "3", "--dry-run", *plugin)
+        own = place.suite(methods=rows, training=hopeless, tuning={"learning_rate": [0.001, 0.003]})
+        done["own"] = place.transrec("tune", own, "--trials", "4", "--dry-run", *plugin)
+        suite = place.suite(methods=rows, training=hopeless)
         assert not place.results.exists()
         done["tune"] = place.transrec("tune", suite, "--trials", "3", "--workers", "1", *plugin)
         shutil.rmtree(list_runs(place.results, "tiny+trials")[-1])
@@ -362,6 +380,16 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, dict[str, Do
         )
         done["run"] = place.transrec(
             "run", suite, "--tuned", "--workers", "1", "--methods", "Popularity,SASRec", *plugin
+        )
+        one = {"learning_rate": [1e-8], "target": "demo-shop"}
+        both = place.suite(methods=rows, training=hopeless, targets=["demo-shop", "demo-workshop"], tuning=one)
+        done["one"] = place.transrec("tune", both, "--trials", "1", "--dry-run", *plugin)
+        done["other"] = place.transrec("tune", both, "--trials", "1", "--targets", "demo-workshop", *plugin)
+        shutil.copytree(place.results, place.folder / "over")
+        done["over"] = place.transrec(
+            *("run", both, "--tuned", "--workers", "1", "--methods", "SASRec", "--targets", "demo-workshop"),
+            *("--results", place.folder / "over", "--reports", place.folder / "over-reports"),
+            *plugin,
         )
     return place, done
 
@@ -392,6 +420,36 @@ def test_a_dry_run_of_tuning_shows_the_trials(tuned: tuple[Place, dict[str, Done
     assert done["dry"].code == 0
     assert "suite tiny: 9 trials, 0 already stored" in done["dry"].out
     assert "trial 0 of demo-shop SASRec: dropout 0.5, learning_rate 1e-08" in done["dry"].out
+
+
+def test_a_suite_may_name_the_learning_rates_of_all_its_rows(tuned: tuple[Place, dict[str, Done]]) -> None:
+    _, done = tuned
+    assert done["own"].code == 0
+    tried = re.findall(r"trial \d of demo-shop (\w+): ([^\n]+)", done["own"].out)
+    for row in ("SASRec", "UniSRec_t", "Diverges"):
+        assert sorted(settings for name, settings in tried if name == row) == [
+            "learning_rate 0.001",
+            "learning_rate 0.003",
+            "learning_rate 1e-08",
+        ]
+
+
+def test_a_target_may_decide_for_all(tuned: tuple[Place, dict[str, Done]]) -> None:
+    place, done = tuned
+    assert "trial 0 of demo-shop SASRec" in done["one"].out
+    assert "demo-workshop" not in done["one"].out.split("trial 0 of", 1)[1]
+    assert done["other"].code == 2
+    assert "is tuned on 'demo-shop' alone; name it among the targets" in done["other"].err
+    assert (done["over"].code, done["over"].err) == (0, "")
+    runs = [read_run(folder).record for folder in list_runs(place.folder / "over", "tiny")]
+    over = [found for found in runs if found.job.target == "demo-workshop"]
+    best = tried_of(place.results / "tiny" / "tuning.json")["SASRec"]
+    settings = best["trials"][best["chosen"]]["settings"]
+    assert over
+    for record in over:
+        assert record.job.training["learning_rate"] == settings["learning_rate"] != 1e-8
+        assert record.tuning.trials == 0
+        assert record.tuning.note.startswith("taken over from demo-shop: ")
 
 
 def test_tuning_goes_on_where_it_was(tuned: tuple[Place, dict[str, Done]]) -> None:
