@@ -144,16 +144,16 @@ def settled(
                 f"{results / job.suite / store.TUNING}: there is no such list of trials; "
                 f"run `transrec tune {job.suite} --trials N` first, or leave out --tuned"
             )
-        taken_over = on is not None and job.target != on
-        row = known.alike(on, job) if taken_over else known.row(make(replace(named, job=replace(job, seed=0))).key)
+        other = on if on != job.target else None
+        row = known.alike(other, job) if other else known.row(make(replace(named, job=replace(job, seed=0))).key)
         if row is None or row.best is None:
             why = "not tuned as the suite has it now" if row is None else trials.note(row)
             untuned[job.target, row_name(job, named.label)] = why
             tasks.append(make(named))
             continue
         chosen = with_settings(job, row.best.settings, registry)
-        if taken_over:
-            note = f"taken over from {on}: {trials.note(row)}"
+        if other:
+            note = f"taken over from {other}: {trials.note(row)}"
             tasks.append(replace(make(replace(named, job=chosen)), tuning=Tuning(trials=0, note=note)))
             continue
         if make(replace(named, job=replace(chosen, seed=0))).key != row.best.key:

@@ -209,16 +209,17 @@ def test_diagnostics_look_at_what_was_asked(both: Both) -> None:
         if (job := read_run(folder).record.job).method == "UniSRec_t" and job.track == "strict"
     )
     record = read_run(folder).record
-    found = read_diagnostics(folder, record)
+    questions, found = record.questions, read_diagnostics(folder, record)
+    assert questions is not None
     assert found is not None
     assert found.nearness is not None
-    assert record.questions.test != domain_of(place, "demo-workshop").n_users
-    assert found.nearness.users == min(record.questions.test, USERS)
+    assert questions.test != domain_of(place, "demo-workshop").n_users
+    assert found.nearness.users == min(questions.test, USERS)
     domain = domain_of(place, "demo-workshop")
     assert domain.timestamps is not None
     first = domain.timestamps[domain.sequences.offsets[:-1]]
     last = domain.timestamps[domain.sequences.offsets[1:] - 1]
-    instant = seconds(record.questions.test_from)
+    instant = seconds(questions.test_from)
     assert found.nearness.cases
     for case in found.nearness.cases:
         assert first[case.row] < instant <= last[case.row], "a user who is asked"
