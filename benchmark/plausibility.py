@@ -72,7 +72,8 @@ def _of_run(run: Run) -> Iterator[str]:
     else:
         if best.valid < max(epoch.valid for epoch in record.learning_curve):
             yield f"its best epoch, {best.epoch}, is not the best of its learning curve"
-        if _apart(best.valid, valid):
+        # a few-shot run is selected on its own users, and asked of all
+        if record.job.few_shot is None and _apart(best.valid, valid):
             yield f"its best epoch had {PRIMARY} {best.valid:.4f} on validation, but its ranks give {valid:.4f}"
     if not record.cost.core_seconds or not record.cost.wall_seconds:
         yield "was trained, and took no time"

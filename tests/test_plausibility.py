@@ -54,6 +54,14 @@ def test_what_is_hard_to_believe_is_said(change: Any, says: str, tmp_path: Path)
     assert any(says in doubt for doubt in found), found
 
 
+def test_what_few_users_selected_need_not_be_what_all_say(tmp_path: Path) -> None:
+    run = of("SASRec", [3])[0]
+    few = replace(run.record.job, setting="few-shot", few_shot=0.1)
+    ranks = replace(run.ranks, valid_greater=np.full_like(run.ranks.valid_greater, 20))
+    found = doubted(tmp_path, altered(run, job=few, ranks=ranks))
+    assert not any("its ranks give" in doubt for doubt in found), found
+
+
 def test_a_copied_run_is_noticed(tmp_path: Path) -> None:
     run = of("SASRec", [3])[0]
     (found,) = doubted(tmp_path, run, reseeded(run, 9))
