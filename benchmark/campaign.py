@@ -84,11 +84,9 @@ def run(campaign: Campaign, say: Callable[[str], None], then: Then | None = None
         if groundwork.card_of(name, cards).role == "source":
             raise InputError(f"'{name}' is a source of pre-training, not a target; choose another with --targets")
     known = registry(campaign.plugins)
-    on = suite.tuning.target if suite.tuning else None
-    if campaign.trials and on:
-        if on not in (targets or suite.targets):
-            raise InputError(f"suite '{suite.name}' is tuned on '{on}' alone; name it among the targets")
-        targets = (on,)
+    decides = suite.tuning.target if suite.tuning else None
+    if campaign.trials and decides and not targets:
+        targets = (decides,)
     jobs = named_jobs(suite, known, targets=targets, methods=campaign.methods, seeds=campaign.seeds)
     domains = [name for named in jobs for name in _domains(named.job)]
     jobs, waiting = _startable(jobs, cards, campaign, say)
@@ -110,7 +108,7 @@ def run(campaign: Campaign, say: Callable[[str], None], then: Then | None = None
     if campaign.trials:
         tasks = [task for row in tried for task in row.tasks]
     elif campaign.tuned:
-        tasks = tuning.settled(jobs, make, known, campaign.results, say, on)
+        tasks = tuning.settled(jobs, make, known, campaign.results, say, decides)
     else:
         tasks = [make(named) for named in jobs]
     # two names of the same data are no second run

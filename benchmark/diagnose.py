@@ -148,14 +148,15 @@ def _item_cosines(examined: Examined) -> ItemCosines | None:
 def _nearness(examined: Examined, sources: Sequence[Texts], *, show: bool) -> Nearness | None:
     target, split = examined.target, examined.split
     histories = split.test.histories
-    user_of = np.arange(len(histories)) if split.in_time is None else split.in_time.test_users
+    users = np.arange(len(histories)) if split.in_time is None else split.in_time.test_users
     rng = np.random.default_rng(derive_seed("users beside sources", target.domain.fingerprint))
-    users = rng.permutation(len(histories))[:USERS]
+    asked = rng.permutation(len(histories))[:USERS]
+    shown = asked[:CASES]
     drawn = _draw(sources)
-    if not len(users) or not drawn:
+    if not len(asked) or not drawn:
         return None
-    users_UK = _users(examined.model, histories.take(users), examined.device)
-    _check_reads_texts_alone(examined, histories.take(users[:CHECKED]), users_UK[:CHECKED])
+    users_UK = _users(examined.model, histories.take(asked), examined.device)
+    _check_reads_texts_alone(examined, histories.take(asked[:CHECKED]), users_UK[:CHECKED])
     by_source = [
         users_UK @ _read(examined, source.domain.sequences.take(rows).without_last(2), source.text_NF).T
         for source, rows in drawn
@@ -165,7 +166,7 @@ def _nearness(examined: Examined, sources: Sequence[Texts], *, show: bool) -> Ne
     nearest_U = highest_US.argmax(1)
     some = rng.integers(cosines_US.size, size=PAIRS) if cosines_US.size > PAIRS else slice(None)
     return Nearness(
-        users=len(users),
+        users=len(asked),
         any_two=_histogram(cosines_US.ravel()[some]),
         sources=tuple(
             SourceNearness(
@@ -176,7 +177,7 @@ def _nearness(examined: Examined, sources: Sequence[Texts], *, show: bool) -> Ne
             )
             for number, (source, rows) in enumerate(drawn)
         ),
-        cases=tuple(_cases(target.domain, histories, users[:CASES], user_of, drawn, cosines_US)) if show else (),
+        cases=tuple(_cases(target.domain, users[shown], histories.take(shown), drawn, cosines_US)) if show else (),
     )
 
 
@@ -261,21 +262,20 @@ def _histogram(cosines: NDArray[np.float32]) -> Histogram:
 
 def _cases(
     target: Domain,
+    users: NDArray[np.int64],
     histories: Sequences,
-    asked: NDArray[np.int64],
-    user_of: NDArray[np.int64],
     drawn: Sequence[tuple[Texts, NDArray[np.int64]]],
     cosines_US: NDArray[np.float32],
 ) -> Iterator[Case]:
     places = [(source.domain, int(row)) for source, rows in drawn for row in rows]
-    for question, cosines_S in zip(asked.tolist(), cosines_US, strict=False):
+    for place, (user, cosines_S) in enumerate(zip(users.tolist(), cosines_US, strict=False)):
         rounded_S = np.clip(cosines_S, -1, 1).astype(np.float64).round(DIGITS)
         nearest = []
         for column in np.argsort(-rounded_S, kind="stable")[:NEIGHBOURS]:
             source, row = places[column]
             texts = _last_texts(source, source.sequences[row][:-2])
             nearest.append(Neighbour(row=row, texts=texts, source=source.name, cosine=float(rounded_S[column])))
-        yield Case(row=int(user_of[question]), texts=_last_texts(target, histories[question]), nearest=tuple(nearest))
+        yield Case(row=user, texts=_last_texts(target, histories[place]), nearest=tuple(nearest))
 
 
 def _last_texts(domain: Domain, items: NDArray[np.int32]) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ class TuningEntry(_Strict):
 
     learning_rate: Annotated[tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...], Field(min_length=1)]
     target: str | None = None
-    """The one target that is tuned; all others take over what was chosen there."""
+    """What is tuned where no target is asked for; others take over what was chosen there, if they have no trials."""
 
 
 class MethodEntry(_Strict):

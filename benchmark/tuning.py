@@ -124,11 +124,11 @@ def settled(
     registry: Registry,
     results: Path,
     say: Callable[[str], None],
-    on: str | None = None,
+    decides: str | None = None,
 ) -> list[Task]:
     """The tasks of a suite's jobs with the settings that were chosen; rows that were not tuned stay as given.
 
-    on: the target whose trials decide for all; without, each has its own.
+    decides: the target whose trials decide for those that have none of their own.
 
     Raises InputError where nothing of the suite was tuned, and where the list says of a trial what can't be its key.
     """
@@ -144,16 +144,17 @@ def settled(
                 f"{results / job.suite / store.TUNING}: there is no such list of trials; "
                 f"run `transrec tune {job.suite} --trials N` first, or leave out --tuned"
             )
-        other = on if on != job.target else None
-        row = known.alike(other, job) if other else known.row(make(replace(named, job=replace(job, seed=0))).key)
+        row = known.row(make(replace(named, job=replace(job, seed=0))).key)
+        if row is None and decides and decides != job.target:
+            row = known.alike(decides, job)
         if row is None or row.best is None:
             why = "not tuned as the suite has it now" if row is None else trials.note(row)
             untuned[job.target, row_name(job, named.label)] = why
             tasks.append(make(named))
             continue
         chosen = with_settings(job, row.best.settings, registry)
-        if other:
-            note = f"taken over from {other}: {trials.note(row)}"
+        if row.target != job.target:
+            note = f"taken over from {row.target}: {trials.note(row)}"
             tasks.append(replace(make(replace(named, job=chosen)), tuning=Tuning(trials=0, note=note)))
             continue
         if make(replace(named, job=replace(chosen, seed=0))).key != row.best.key:

@@ -30,15 +30,6 @@ from benchmark.method import Pretrainer, check_ranges
 from benchmark.softmax import linear_cross_entropy
 from unisrec.model import TextEncoder, TextEncoderConfig
 
-ROWS = 64
-"""The adaptor gets a multiple of so many texts. How many a step has differs from step to step, and the library makes a
-kernel for every size that it has not met, which took an eighth of a step on a processor with matrix units."""
-
-
-def evened(x_NF: Tensor) -> Tensor:
-    """The rows, and zeros up to a multiple of `ROWS`."""
-    return F.pad(x_NF, (0, 0, 0, -len(x_NF) % ROWS))
-
 
 def rounds_text(config: PretrainingConfig) -> bool:
     """The adaptor multiplies texts by its weights; dropout would scale them first."""
@@ -112,7 +103,7 @@ class UniSRecPretrainer(Pretrainer):
         config = self.config
         tokens = batch.items_BL.numel()
         seen_U, index = torch.unique(torch.cat([batch.items_BL.flatten(), batch.targets_T]), return_inverse=True)
-        vectors_UD = self.universal.adaptor(evened(self.text_NF[seen_U]))
+        vectors_UD = self.universal.adaptor(self.text_NF[seen_U])
         x_BLD = vectors_UD[index[:tokens]].view(*batch.items_BL.shape, -1)
         s_TD = F.normalize(self.universal.encoder(x_BLD, batch).float(), dim=-1)
         total = s_TD.new_zeros(())
@@ -161,7 +152,6 @@ class UniSRecPretrainer(Pretrainer):
 
         noisy_BL = marked_BL & present_BL & ~by_item_BL
         if noisy_BL.any():
-            items_M = batch.items_BL[noisy_BL]
-            noisy_MD = self.universal.adaptor(evened(self.noisy_NF[items_M]))[: len(items_M)]
+            noisy_MD = self.universal.adaptor(self.noisy_NF[batch.items_BL[noisy_BL]])
             x_BLD = x_BLD.masked_scatter(noisy_BL[..., None], noisy_MD.to(x_BLD.dtype))
         return changed, x_BLD
