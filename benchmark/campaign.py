@@ -23,7 +23,7 @@ from benchmark.plan import Named, Task, named_jobs, task_of
 from benchmark.precision import resolve_precision
 from benchmark.prepare import Prepared
 from benchmark.ray_workers import RayWorkers, require
-from benchmark.record import OverlapInfo, Planned, RemovedInfo, SourceInfo, TargetInfo
+from benchmark.record import Listed, OverlapInfo, Planned, RemovedInfo, SourceInfo, TargetInfo
 from benchmark.report.leaderboard import render_terminal, write_report
 from benchmark.runner import Facts, Place
 from benchmark.shards import Shard
@@ -141,7 +141,7 @@ def run(campaign: Campaign, say: Callable[[str], None], then: Then | None = None
     _encode(todo, prepared, place)
     _write_contexts(tasks, prepared, splits, place)
     if not campaign.trials:
-        _write_plan(suite, tasks, place)
+        _write_plan(suite, tasks, named_jobs(suite, known), place)
     for task in todo if campaign.replace else ():
         for checkpoint in place.checkpoints(task.key):
             checkpoint.unlink(missing_ok=True)
@@ -311,6 +311,11 @@ def _grouped(items: Iterable[Item], key: Callable[[Item], str]) -> list[list[Ite
     return list(groups.values())
 
 
+def _cell(row: Named) -> str:
+    """What the jobs of one row of a suite on one target have in common."""
+    return " ".join((row.job.target, row.job.track, row.job.method, row.job.setting, row.label or ""))
+
+
 def _splits(
     jobs: Sequence[Job], prepared: Mapping[str, Prepared], say: Callable[[str], None]
 ) -> dict[tuple[str, Cut | None], Split]:
@@ -416,8 +421,8 @@ def _write_contexts(
             store.write_context(place.results, suite, target, context, track)
 
 
-def _write_plan(suite: Suite, tasks: Sequence[Task], place: Place) -> None:
-    """What the suite consists of, wherever its runs are stored."""
+def _write_plan(suite: Suite, tasks: Sequence[Task], whole: Sequence[Named], place: Place) -> None:
+    """What was asked for, wherever its runs are stored, and what the whole suite consists of."""
     entries = [
         Planned(
             target=task.job.target,
@@ -430,7 +435,21 @@ def _write_plan(suite: Suite, tasks: Sequence[Task], place: Place) -> None:
         )
         for task in tasks
     ]
-    store.write_plan(place.results, suite.name, entries)
+    rows = [
+        Listed(
+            target=row.job.target,
+            method=row.job.method,
+            setting=row.job.setting,
+            track=row.job.track,
+            label=row.label,
+            runs=len(alike),
+            trained=bool(row.job.training),
+            few_shot=row.job.few_shot,
+        )
+        for alike in _grouped(whole, _cell)
+        for row in alike[:1]
+    ]
+    store.write_plan(place.results, suite.name, entries, rows)
 
 
 def _encode(tasks: Sequence[Task], prepared: Mapping[str, Prepared], place: Place) -> None:

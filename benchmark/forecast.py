@@ -90,15 +90,16 @@ class Forecast:
         return cost.core_seconds / cost.threads if cost.device == "cpu" else cost.wall_seconds
 
     def run(self, method: str, target: str, size: Size, few_shot: float | None = None) -> Estimate | None:
-        """How long one run may take on a target of this size; None where no run of any trained method is stored."""
+        """How long one run may take on a target of this size; None where no stored run of a trained method tells."""
         same = [record for record in self.records if record.job.method == method]
         alike = [record for record in same if (record.job.target, record.job.few_shot) == (target, few_shot)]
         here = [self._run_seconds(record) for record in alike]
         if here:
             return Estimate(seconds=median(here), guessed=False)
-        if not self.records:
+        fitted = [(record, float(self.shares @ self._size(record).work)) for record in same or self.records]
+        paces = [self._epoch_seconds(record) / seconds for record, seconds in fitted if seconds > 0]
+        if not paces:
             return None
-        paces = [self._epoch_seconds(r) / float(self.shares @ self._size(r).work) for r in same or self.records]
         epochs = median(len(record.learning_curve) for record in same) if same else USUAL_EPOCHS
         return Estimate(seconds=median(paces) * epochs * float(self.shares @ size.of(few_shot).work), guessed=not same)
 

@@ -242,9 +242,28 @@ class Planned(Stored):
     """What readers call its row; None where the suite gives it no name of its own."""
 
 
+class Listed(Stored):
+    """One row of a suite on one of its targets, whether or not it was ever asked for."""
+
+    target: Name
+    method: str
+    setting: str
+    track: Name = "paper"
+    label: str | None = None
+    """As of `Planned`."""
+    runs: Count
+    """How many jobs of it the suite has."""
+    trained: bool
+    few_shot: float | None = None
+    """The share of users that it is trained on."""
+
+
 class Plan(Stored):
     """The jobs of a suite, in the suite's order."""
 
     format: Literal[1] = FORMAT
     suite: Name
     jobs: tuple[Planned, ...]
+    """Those that were asked for."""
+    rows: tuple[Listed, ...] = ()
+    """The whole suite, as far as it is known: a report says what of it was not run."""

@@ -43,7 +43,7 @@ from benchmark.errors import InputError
 from benchmark.files import put, read_model, read_table, sibling, sweep, write_model, write_table
 from benchmark.formats.lines import shown
 from benchmark.jobs import Job, digest
-from benchmark.record import Failure, Plan, Planned, Record
+from benchmark.record import Failure, Listed, Plan, Planned, Record
 
 RECORD, RANKS, VALID, DIAGNOSTICS = "record.json", "ranks.parquet", "valid.parquet", "diagnostics.json"
 PLAN, TUNING = "suite.json", "tuning.json"
@@ -334,25 +334,27 @@ def read_failure(path: Path) -> Failure:
     return failure
 
 
-def write_plan(results: Path, suite: str, entries: Iterable[Planned]) -> Path:
+def write_plan(results: Path, suite: str, entries: Iterable[Planned], rows: Iterable[Listed] = ()) -> Path:
     """Note which runs the suite consists of, so that a report also finds those stored under another suite.
 
     Entries replace earlier ones of the same target, track, method, setting and seed and take their place; the others
-    stay, so that a suite may be run target by target. Deleting the file starts afresh.
+    stay, so that a suite may be run target by target. Deleting the file starts afresh. ``rows``, the whole suite,
+    replace those that were noted before.
     """
     path = results / suite / PLAN
     results.mkdir(parents=True, exist_ok=True)
     with FileLock(results / LOCK):  # two runs started together must not drop each other's entries
         sweep(path)
-        cells = _by_cell(read_plan(results, suite)) | _by_cell(entries)
-        write_model(path, Plan(suite=suite, jobs=tuple(entry for cell in cells.values() for entry in cell)))
+        cells = _by_cell(read_plan(results, suite).jobs) | _by_cell(entries)
+        jobs = tuple(entry for cell in cells.values() for entry in cell)
+        write_model(path, Plan(suite=suite, jobs=jobs, rows=tuple(rows)))
     return path
 
 
-def read_plan(results: Path, suite: str) -> tuple[Planned, ...]:
+def read_plan(results: Path, suite: str) -> Plan:
     """The jobs of a suite as planned, in its order; empty where no plan was written."""
     path = suite_folder(results, suite) / PLAN
-    return read_model(path, Plan).jobs if path.exists() else ()
+    return read_model(path, Plan) if path.exists() else Plan(suite=suite, jobs=())
 
 
 def write_context(results: Path, suite: str, target: str, context: Context, track: str = "paper") -> Path:

@@ -170,10 +170,13 @@ def test_a_run_is_found_under_whatever_suite_it_was_made(alone: tuple[Place, Don
     assert other.code == 0
     assert "3 jobs, 3 already stored" in other.out
     assert list_runs(place.results, "another") == []
-    assert len(read_plan(place.results, "another")) == 3
+    assert len(read_plan(place.results, "another").jobs) == 3
     report = (place.folder / "reports" / "another" / "README.md").read_text(encoding="utf-8")
-    assert "SASRec" in report
-    assert "UniSRec_t" not in report
+    assert "| SASRec " in report
+    assert "| UniSRec_t " not in report, "what was not asked for has no row"
+    assert "- Not run, with what a run is forecast to take of one processor: UniSRec_t (unknown, it was never run)" in (
+        report
+    )
 
 
 def test_stored_results_agree_with_themselves(alone: tuple[Place, Done]) -> None:

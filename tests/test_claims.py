@@ -10,7 +10,7 @@ from results_tree import board_of, make_job, planned, store_run
 
 from benchmark.jobs import digest
 from benchmark.metrics import per_user
-from benchmark.record import Role
+from benchmark.record import Listed, Role
 from benchmark.report import wording
 from benchmark.report.tables import Row, Table
 from benchmark.significance import bootstrap, paired_t
@@ -130,6 +130,22 @@ def test_no_mark_while_a_planned_baseline_has_no_result(results: Path) -> None:
     assert claim.absent == ("CCDR",)
     assert wording.star(row(results, "UniSRec_t")) == ""
     assert "no result of CCDR" in wording.claims(table(results))[0]
+
+
+def test_no_mark_while_a_baseline_of_the_suite_was_not_even_asked_for(results: Path) -> None:
+    """A mark can't be had by leaving a rival out of the command."""
+    store(results, "UniSRec_t", FIRST)
+    store(results, "SASRec", missing(0.3))
+    asked = [planned(make_job(method)) for method in ("UniSRec_t", "SASRec")]
+    whole = [
+        Listed(target="toy", method=method, setting="full", runs=1, trained=True)
+        for method in ("UniSRec_t", "SASRec", "CCDR")
+    ]
+    write_plan(results, "small", asked, whole)
+    assert wording.star(row(results, "UniSRec_t")) == ""
+    assert "no result of CCDR" in wording.claims(table(results))[0]
+    write_plan(results, "small", asked, whole[:2])
+    assert wording.star(row(results, "UniSRec_t")) == "*"
 
 
 def test_no_claim_without_a_baseline(results: Path) -> None:

@@ -66,6 +66,8 @@ def test_a_method_that_was_never_run_is_guessed_by_the_pace_of_the_others() -> N
 
 def test_nothing_is_made_up_where_nothing_is_stored() -> None:
     assert Forecast([]).run("SASRec", "small", Size(users=1, items=1, interactions=3)) is None
+    nothing_to_train_on = [run("SASRec", "other", 10, 100, 20, pace=1.0)]
+    assert Forecast(nothing_to_train_on).run("SASRec", "small", Size(users=1, items=1, interactions=3)) is None
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(3.4, "3 s"), (89, "89 s"), (600, "10 min"), (7200, "2.0 h")])

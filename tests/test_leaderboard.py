@@ -34,7 +34,7 @@ from results_tree import (
 from benchmark.errors import IncompatibleRuns, InputError
 from benchmark.jobs import Pretraining, digest
 from benchmark.metrics import METRICS, per_user
-from benchmark.record import OverlapInfo, SourceInfo
+from benchmark.record import Listed, OverlapInfo, SourceInfo
 from benchmark.report import printed
 from benchmark.report.export import render_csv, render_json
 from benchmark.report.leaderboard import render_terminal, write_report
@@ -453,6 +453,28 @@ class TestGaps:
         shown = render_terminal(board_of(results))
         assert "0.6667" in shown
         assert "BERT4Rec, seed 0: failed" in shown
+
+    def test_what_of_the_suite_was_not_asked_for_is_listed_with_its_cost(self, results: Path) -> None:
+        """Costs are forecast from the runs of the report: 4 core seconds of 2 threads, and of FDSA nobody knows."""
+        jobs = [make_job(), make_job("Popularity", training={})]
+        store_run(results, jobs[0], FIRST)
+        store_run(results, jobs[1], WORSE)
+        rows = [
+            Listed(target="toy", method="SASRec", setting="full", runs=3, trained=True),
+            Listed(target="toy", method="Popularity", setting="full", runs=1, trained=False),
+            Listed(target="toy", method="FDSA", setting="full", label="deep", runs=3, trained=True),
+            Listed(target="toy", method="TextKNN", setting="full", runs=1, trained=False),
+            Listed(target="other", method="Markov", setting="full", runs=1, trained=False),
+        ]
+        write_plan(results, "small", map(planned, jobs), rows)
+        text = report(results)
+        never = "FDSA (deep) (unknown, it was never run), TextKNN (nothing is trained)"
+        assert f"- Not run, with what a run is forecast to take of one processor: {never}" in text
+        assert "- Fewer runs than the suite has, likewise: SASRec 1 of 3 (2 s each)" in text
+        assert "Markov" not in text
+        assert "FDSA (deep) (unknown" in render_terminal(board_of(results))
+        write_plan(results, "small", [], rows[1:2])
+        assert "Without a result" not in report(results), "the suite's rows are those of the latest command"
 
     def test_a_suite_of_which_everything_failed_still_has_a_report(self, results: Path) -> None:
         job = make_job()

@@ -152,7 +152,7 @@ def test_the_suite_runs_to_a_leaderboard_of_all_targets(place: Place, small: Don
 
 def test_rows_were_run_as_they_were_planned(place: Place, small: Done) -> None:
     assert small.code == 0
-    plan: tuple[Planned, ...] = read_plan(place.results, "small")
+    plan: tuple[Planned, ...] = read_plan(place.results, "small").jobs
     labels = {entry.key: entry.label for entry in plan}
     runs = [read_run(folder) for folder in list_runs(place.results, "small")]
     assert {run.record.key for run in runs} == labels.keys()

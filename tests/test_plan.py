@@ -436,7 +436,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 @pytest.mark.parametrize("name", ["pretraining", "sampler"])
 def test_stored_runs_keep_the_keys_that_their_suite_gives_them_today(name: str) -> None:
-    plan = {entry.key: entry for entry in read_plan(RESULTS, name)}
+    plan = {entry.key: entry for entry in read_plan(RESULTS, name).jobs}
     records = [read_record(folder) for key, folder in finished(RESULTS).items() if key in {k[:12] for k in plan}]
     fingerprints = {record.target.name: record.target.fingerprint for record in records}
     fingerprints |= {source.name: source.fingerprint for record in records for source in record.sources}

@@ -299,22 +299,22 @@ def test_a_plan_grows_target_by_target_and_takes_new_keys(tmp_path: Path) -> Non
     second = [planned(make_job(method, target="other")) for method in ("SASRec", "Popularity")]
     write_plan(tmp_path, "small", first)
     write_plan(tmp_path, "small", second)
-    assert read_plan(tmp_path, "small") == (*first, *second)
+    assert read_plan(tmp_path, "small").jobs == (*first, *second)
     raised = planned(make_job("SASRec", version=2))
     write_plan(tmp_path, "small", [raised])
-    assert read_plan(tmp_path, "small") == (raised, first[1], *second)
+    assert read_plan(tmp_path, "small").jobs == (raised, first[1], *second)
 
 
 def test_a_plan_keeps_variants_of_one_method_apart(tmp_path: Path) -> None:
     variants = [planned(make_job(sources=sources)) for sources in (("a",), ("b",))]
     write_plan(tmp_path, "small", variants)
-    assert read_plan(tmp_path, "small") == tuple(variants)
+    assert read_plan(tmp_path, "small").jobs == tuple(variants)
     write_plan(tmp_path, "small", variants[1:])
-    assert read_plan(tmp_path, "small") == tuple(variants[1:])
+    assert read_plan(tmp_path, "small").jobs == tuple(variants[1:])
 
 
 def test_without_a_plan_there_are_no_planned_jobs_and_a_damaged_one_is_an_error(tmp_path: Path) -> None:
-    assert read_plan(tmp_path, "small") == ()
+    assert read_plan(tmp_path, "small").jobs == ()
     path = write_plan(tmp_path, "small", [planned(make_job())])
     os.truncate(path, 40)
     with pytest.raises(InputError, match=r"suite\.json"):

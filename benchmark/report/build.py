@@ -122,6 +122,7 @@ def _table(part: Stored, shares: Mapping[str, int]) -> Table:
         improvement=claims.improvement(rows, standing),
         detectable=claims.detectable(rows),
         gaps=part.gaps,
+        unrun=part.unrun,
         sources=_distinct(source for record in records for source in record.sources),
         overlap=_distinct(overlap for record in records for overlap in record.overlap),
         encoders=_distinct(record.job.encoder for record in records if record.job.encoder),
@@ -134,11 +135,11 @@ def _table(part: Stored, shares: Mapping[str, int]) -> Table:
 
 
 def _absent(part: Stored) -> list[str]:
-    """The paper's baselines that are planned here and have no result."""
+    """The paper's baselines that the suite has here and that have no result."""
     known = {outcome.record.job.method for outcome in part.outcomes}
     baselines = [method for method in printed.methods() if method not in printed.PROPOSED]
-    planned = {gap.method for gap in part.gaps if gap.setting == "full"}
-    return [method for method in baselines if method in planned - known]
+    wanted = {gap.method for gap in (*part.gaps, *part.unrun) if gap.setting == "full"}
+    return [method for method in baselines if method in wanted - known]
 
 
 def _row(

@@ -31,7 +31,7 @@ class Standing:
     baselines: tuple[str, ...]
     controls: tuple[str, ...]
     absent: tuple[str, ...]
-    """Paper baselines that the suite plans for this target and that have no result."""
+    """Paper baselines that the suite has for this target and that have no result."""
 
     @classmethod
     def of(cls, rows: Sequence[Row], absent: Sequence[str]) -> Standing:

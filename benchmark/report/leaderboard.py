@@ -83,8 +83,8 @@ def render_terminal(board: Leaderboard) -> str:
             parts.append("\n".join(claims))
         if less := wording.under_tuned(table):
             parts.append("Under-tuned:\n" + "\n".join(f"  {line}" for line in less))
-        if table.gaps:
-            parts.append("Without a result:\n" + "\n".join(f"  {line}" for line in wording.gaps(table)))
+        if missing := wording.gaps(table):
+            parts.append("Without a result:\n" + "\n".join(f"  {line}" for line in missing))
     return "\n\n".join(parts)
 
 

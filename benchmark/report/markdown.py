@@ -113,8 +113,7 @@ def _section(table: Table, figures: Sequence[Made], study: str) -> list[str]:
         parts += _titled("### Figures", "\n\n".join(map(_figure, figures)))
         parts += _titled("### Nearest source sequences", study)
         parts += ["### Cost", _cost(table), "### Notes", _bullets(_notes(table))]
-    if table.gaps:
-        parts += ["### Without a result", _bullets(map(plain, wording.gaps(table)))]
+    parts += _titled("### Without a result", _bullets(map(plain, wording.gaps(table))))
     return parts
 
 

@@ -20,7 +20,7 @@ from pydantic import ConfigDict, ValidationError
 from benchmark.errors import InputError
 from benchmark.files import read_json, write_text
 from benchmark.record import OverlapInfo, Questions, RemovedInfo, SourceInfo, Stored, TargetInfo
-from benchmark.report.tables import Against, Agreement, Cell, Claim, Gap, Leaderboard, Pretrainings, Row, Table
+from benchmark.report.tables import Against, Agreement, Cell, Claim, Gap, Leaderboard, Pretrainings, Row, Table, Unrun
 from benchmark.significance import Paired
 
 FILE = Path(__file__).with_name("leaderboard.schema.json")
@@ -34,6 +34,7 @@ CLASSES: tuple[type, ...] = (
     Claim,
     Against,
     Gap,
+    Unrun,
     TargetInfo,
     SourceInfo,
     OverlapInfo,

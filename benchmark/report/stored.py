@@ -4,6 +4,7 @@ nothing but their seed, and gaps with their reasons."""
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 
 from benchmark import trials
 from benchmark.errors import IncompatibleRuns, InputError, unknown
+from benchmark.forecast import Forecast, Size
 from benchmark.jobs import Job, share_of_users
 from benchmark.metrics import METRICS, per_user
-from benchmark.record import Failure, Planned, Record
-from benchmark.report.tables import CONTROL, REFERENCE, Gap
+from benchmark.record import Failure, Listed, Planned, Record
+from benchmark.report.tables import CONTROL, REFERENCE, Gap, Unrun
 from benchmark.store import (
     REFERENCE_FOLDER,
     Context,
@@ -63,6 +65,8 @@ class Stored:
     """Of the users; None where none fits the runs."""
     tuned: tuple[TunedRow, ...] = ()
     """What was tried of its rows; empty where the suite was not tuned."""
+    unrun: tuple[Unrun, ...] = ()
+    """What of the suite was not even asked for."""
 
 
 def stored(suite: str, results: Path) -> list[Stored]:
@@ -73,7 +77,8 @@ def stored(suite: str, results: Path) -> list[Stored]:
     """
     suite_folder(results, suite)
     failures = {failure.key: failure for failure in read_failures(results, suite)}
-    jobs = read_plan(results, suite) or _stored_jobs(results, suite, failures.values())
+    plan = read_plan(results, suite)
+    jobs = plan.jobs or _stored_jobs(results, suite, failures.values())
     if not jobs:
         folders = [child for child in results.iterdir() if child.is_dir()] if results.is_dir() else []
         known = [folder.name for folder in folders if folder.name != REFERENCE_FOLDER]
@@ -88,6 +93,7 @@ def stored(suite: str, results: Path) -> list[Stored]:
     groups: dict[tuple[str, str], list[Planned]] = {}
     for job in jobs:
         groups.setdefault((job.target, job.track), []).append(job)
+    forecast = Forecast(outcome.record for outcome in found_runs.values())
     found = []
     for (target, track), group in groups.items():
         outcomes = tuple(found_runs[job.key] for job in group if job.key in found_runs)
@@ -99,7 +105,11 @@ def stored(suite: str, results: Path) -> list[Stored]:
         )
         context = next((c for c in contexts if (c.fingerprint, len(c.cluster)) in fits), None)
         tuned = tuple(row for row in (tuning.rows if tuning else ()) if (row.target, row.track) == (target, track))
-        found.append(Stored(target=target, track=track, outcomes=outcomes, gaps=gaps, context=context, tuned=tuned))
+        rows = [row for row in plan.rows if (row.target, row.track) == (target, track)]
+        unrun = _unrun(rows, group, outcomes, forecast)
+        found.append(
+            Stored(target=target, track=track, outcomes=outcomes, gaps=gaps, context=context, tuned=tuned, unrun=unrun)
+        )
     return found
 
 
@@ -179,6 +189,34 @@ def _gap(job: Planned, failure: Failure | None, damage: str | None) -> Gap:
         reason=reason,
         label=job.label,
     )
+
+
+def _unrun(
+    rows: Iterable[Listed], asked: Iterable[Planned], outcomes: Sequence[Outcome], forecast: Forecast
+) -> tuple[Unrun, ...]:
+    """The rows of a suite's target of which there are fewer jobs than the suite has."""
+    jobs = Counter((job.method, job.setting, job.label) for job in asked)
+    done = Counter((o.record.job.method, o.record.job.setting, o.label) for o in outcomes)
+    about = outcomes[0].record.target if outcomes else None
+    size = Size(users=about.users, items=about.items, interactions=about.interactions) if about else None
+    found = []
+    for row in rows:
+        cell = (row.method, row.setting, row.label)
+        if jobs[cell] >= row.runs:
+            continue
+        estimate = forecast.run(row.method, row.target, size, row.few_shot) if size else None
+        known = estimate.seconds if estimate and not estimate.guessed else None
+        found.append(
+            Unrun(
+                method=row.method,
+                setting=row.setting,
+                done=done[cell],
+                runs=row.runs,
+                seconds=known if row.trained else 0.0,
+                label=row.label,
+            )
+        )
+    return tuple(found)
 
 
 def rows_of(outcomes: Sequence[Outcome]) -> dict[Label, list[Outcome]]:

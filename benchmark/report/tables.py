@@ -65,7 +65,7 @@ class Claim:
     controls: tuple[Against, ...]
     """A family of its own."""
     absent: tuple[str, ...]
-    """Paper baselines that the suite plans here and that have no result: with any of them no mark is given."""
+    """Paper baselines that the suite has here and that have no result: with any of them no mark is given."""
     beats_baselines: bool
     """Better than every paper baseline with a Holm-adjusted p below 0.01: the mark ``*``."""
     beats_controls: bool
@@ -144,7 +144,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Gap:
-    """A job of the suite without a result."""
+    """A job that was asked for and has no result."""
 
     method: str
     setting: str
@@ -152,6 +152,23 @@ class Gap:
     failed: bool
     """It was run and failed; otherwise it was not run."""
     reason: str
+    label: str | None = None
+    """What the suite calls its row; left out where it has no name of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unrun:
+    """A row of the suite of which fewer runs were asked for than the suite has."""
+
+    method: str
+    setting: str
+    done: int
+    """Runs with a result."""
+    runs: int
+    """Runs that the suite has."""
+    seconds: float | None
+    """That one run is forecast to take on a processor to itself, from the runs of this report; None where they tell
+    nothing of the method, and 0 where nothing is trained."""
     label: str | None = None
     """What the suite calls its row; left out where it has no name of its own."""
 
@@ -189,6 +206,8 @@ class Table:
     """What is asked in the strict track; absent elsewhere, where it is one question a user."""
     removed: tuple[RemovedInfo, ...] = ()
     """What was taken out of sources because the target has it too; absent where nothing was."""
+    unrun: tuple[Unrun, ...] = ()
+    """What else of the suite has no result; absent where all of it was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from benchmark.forecast import in_words
 from benchmark.metrics import PRIMARY
 from benchmark.record import RemovedInfo, SourceInfo, TargetInfo
-from benchmark.report.tables import REFERENCE, Against, Agreement, Cell, Claim, Pretrainings, Row, Table, label_of
+from benchmark.report.tables import (
+    REFERENCE,
+    Against,
+    Agreement,
+    Cell,
+    Claim,
+    Pretrainings,
+    Row,
+    Table,
+    Unrun,
+    label_of,
+)
 from benchmark.significance import Paired
 
 VERSUS = f"Δ {PRIMARY} vs {REFERENCE} (95 % CI)"
@@ -148,17 +162,36 @@ def counts(about: TargetInfo | SourceInfo) -> str:
 
 
 def gaps(table: Table) -> list[str]:
-    """One line a missing result, or a group of seeds that are missing for the same reason."""
+    """One line a missing result, or a group of seeds that are missing for the same reason; then what of the suite was
+    not asked for, with what it costs."""
     seeds: dict[tuple[str, str], list[int]] = {}
     for gap in table.gaps:
         name = label_of(gap.method, gap.setting, gap.label or "")
         missing = seeds.setdefault((name, f"failed: {gap.reason}" if gap.failed else gap.reason), [])
         if gap.seed not in missing:  # once for several pre-trainings
             missing.append(gap.seed)
-    return [
+    said = [
         f"{name}, seed{'s' if len(missing) > 1 else ''} {', '.join(map(str, missing))}: {reason}"
         for (name, reason), missing in seeds.items()
     ]
+    never = [row for row in table.unrun if not row.done]
+    fewer = [row for row in table.unrun if row.done]
+    if never:
+        said.append(f"Not run, with what a run is forecast to take of one processor: {_unrun(never)}")
+    if fewer:
+        said.append(f"Fewer runs than the suite has, likewise: {_unrun(fewer)}")
+    return said
+
+
+def _unrun(rows: Iterable[Unrun]) -> str:
+    """``SASRec 1 of 3 (19 min each), BERT4Rec (3.3 h)``."""
+    said = []
+    for row in rows:
+        cost = "unknown, it was never run" if row.seconds is None else in_words(row.seconds)
+        cost = cost if row.seconds != 0 else "nothing is trained"
+        some, each = (f" {row.done} of {row.runs}", " each") if row.done else ("", "")
+        said.append(f"{label_of(row.method, row.setting, row.label or '')}{some} ({cost}{each})")
+    return ", ".join(said)
 
 
 def trials(row: Row) -> str:

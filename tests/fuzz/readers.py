@@ -56,7 +56,7 @@ from benchmark.jobs import Job
 from benchmark.prepare.amazon2018 import prepare_amazon2018
 from benchmark.prepare.online_retail import prepare_online_retail
 from benchmark.prepare.prepared import Prepared, domain_folder, examine, key_of, remember
-from benchmark.record import Failure, Planned, Record
+from benchmark.record import Failure, Listed, Plan, Record
 from benchmark.report.compare import TargetComparison, compare
 from benchmark.report.export import render_json
 from benchmark.report.schema import read_leaderboard
@@ -344,7 +344,8 @@ def _results() -> Files:
                 jobs.append(job)
         failed = make_job("FDSA")
         write_failure(folder, failed, make_key(failed)[0], "the loss is not finite")
-        write_plan(folder, "small", [planned(job) for job in (*jobs, failed)])
+        rows = [Listed(target="toy", method="SASRec", setting="full", runs=3, trained=True)]
+        write_plan(folder, "small", [planned(job) for job in (*jobs, failed)], rows)
         store_context(folder)
         parts = {"epochs": 4}
         save_tensors(
@@ -421,11 +422,12 @@ def _check_tuning(found: Tuning) -> None:
         json.dumps(row.model_dump(mode="json"), allow_nan=False).encode()
 
 
-def _check_plan(entries: tuple[Planned, ...]) -> None:
-    for entry in entries:
+def _check_plan(plan: Plan) -> None:
+    for entry in (*plan.jobs, *plan.rows):
         assert entry.target == slug(entry.target)
         assert entry.track == slug(entry.track)
-        assert entry.seed >= 0
+    assert all(job.seed >= 0 for job in plan.jobs)
+    assert all(row.runs >= 0 for row in plan.rows)
 
 
 def _check_failures(failures: list[Failure]) -> None:
