@@ -119,7 +119,7 @@ def outcome(tried: Sequence[Candidates], results: Path) -> list[TunedRow]:
 
 
 def settled(
-    jobs: Iterable[Named],
+    jobs: Sequence[Named],
     make: Making,
     registry: Registry,
     results: Path,
@@ -133,12 +133,13 @@ def settled(
     Raises InputError where nothing of the suite was tuned, and where the list says of a trial what can't be its key.
     """
     tasks, untuned = [], {}
+    lists = {suite: trials.read(results, suite) for suite in {named.job.suite for named in jobs}}
     for named in jobs:
         job = named.job
         if not job.training:
             tasks.append(make(named))
             continue
-        known = trials.read(results, job.suite)
+        known = lists[job.suite]
         if known is None:
             raise InputError(
                 f"{results / job.suite / store.TUNING}: there is no such list of trials; "
