@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 
-from benchmark import claims, groundwork, pretrain, shards, store, transfer, trials, tuning
+from benchmark import claims, groundwork, ledger, outlook, pretrain, shards, store, trials, tuning
 from benchmark.cards import Cards, load_cards
 from benchmark.derive import keep
-from benchmark.domain import Domain
 from benchmark.errors import InputError
-from benchmark.execute import Failed, execute, facts_key, label, row_name
-from benchmark.forecast import Estimate, Forecast, Size, in_words
-from benchmark.jobs import Cut, Job, digest, questions_of
+from benchmark.execute import Failed, execute, label
+from benchmark.forecast import Forecast
+from benchmark.jobs import Cut, Job
 from benchmark.method import registry
 from benchmark.plan import Named, Task, named_jobs, task_of
 from benchmark.precision import resolve_precision
 from benchmark.prepare import Prepared
 from benchmark.ray_workers import RayWorkers, require
-from benchmark.record import Listed, OverlapInfo, Planned, RemovedInfo, SourceInfo, TargetInfo
 from benchmark.report.leaderboard import render_terminal, write_report
 from benchmark.runner import Facts, Place
 from benchmark.shards import Shard
 from benchmark.splits import Split, split_of
-from benchmark.suite import Suite, load_suite
+from benchmark.suite import load_suite
 from benchmark.workers import Pool, Workers, default_workers
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +109,7 @@ def run(campaign: Campaign, say: Callable[[str], None], then: Then | None = None
         tasks = [make(named) for named in jobs]
     # two names of the same data are no second run
     tasks = list({task.key: task for task in tasks}.values())
-    facts = _facts(tasks, prepared, settled.removed)
+    facts = ledger.facts_of(tasks, prepared, settled.removed)
     place = Place(
         cache=campaign.cache.resolve(),
         results=campaign.results.resolve(),
@@ -131,7 +127,7 @@ def run(campaign: Campaign, say: Callable[[str], None], then: Then | None = None
         say(f"shard {campaign.shard}: {len(mine)} of {len(tasks)} jobs")
     say(f"suite {suite.name}: {len(mine) + len(waiting)} {what}, {len(mine) - len(todo)} already stored{wait}")
     tuning.announce(tried, stored, campaign.trials, say)
-    _say_forecast(todo, waiting, _sizes([*domains, *prepared], prepared, cards), forecast, place, say)
+    outlook.say_forecast(todo, waiting, outlook.sizes_of([*domains, *prepared], prepared, cards), forecast, place, say)
     if campaign.dry_run:
         return []
     for warning in dict.fromkeys(warning for fact in facts.values() for warning in fact.warnings):
@@ -139,9 +135,9 @@ def run(campaign: Campaign, say: Callable[[str], None], then: Then | None = None
     for name in settled.derived:
         keep(prepared[name].domain, place.cache)
     _encode(todo, prepared, place)
-    _write_contexts(tasks, prepared, splits, place)
+    ledger.write_contexts(tasks, prepared, splits, place)
     if not campaign.trials:
-        _write_plan(suite, tasks, named_jobs(suite, known), place)
+        ledger.write_plan(suite, tasks, named_jobs(suite, known), place)
     for task in todo if campaign.replace else ():
         for checkpoint in place.checkpoints(task.key):
             checkpoint.unlink(missing_ok=True)
@@ -204,7 +200,7 @@ def _shard(
     if campaign.shard is None:
         return tasks
     jobs = [task.job for task in tasks]
-    estimates = [_estimate(task, facts, forecast) for task in tasks]
+    estimates = [outlook.estimate(task, facts, forecast) for task in tasks]
     found = shards.split(
         shards.costs(jobs, [estimate and estimate.seconds for estimate in estimates]),
         [task.artefact and pretrain.line(task.artefact.parts) for task in tasks],
@@ -212,12 +208,6 @@ def _shard(
     )
     of = shards.agreed(jobs, found, campaign.shard.of, place.running, write=not campaign.dry_run)
     return [task for task, number in zip(tasks, of, strict=True) if number == campaign.shard.number - 1]
-
-
-def _estimate(task: Task, facts: Mapping[str, Facts], forecast: Forecast) -> Estimate | None:
-    about = facts[facts_key(task)].target
-    size = Size(users=about.users, items=about.items, interactions=about.interactions)
-    return forecast.run(task.job.method, task.job.target, size, task.job.few_shot)
 
 
 def _domains(job: Job) -> tuple[str, ...]:
@@ -242,78 +232,6 @@ def _startable(
         say(f"missing: {said}")
     ready = [named for named in with_data if named.job.encoder not in encoders]
     return ready, [named for named in jobs if named not in ready]
-
-
-def _sizes(names: Iterable[str], prepared: Mapping[str, Prepared], cards: Cards) -> dict[str, Size]:
-    """How large the domains are, those that are missing as their cards expect them; without what no card says."""
-    found: dict[str, Size] = {}
-    for name in dict.fromkeys(names):
-        if name in prepared:
-            domain = prepared[name].domain
-            found[name] = Size(users=domain.n_users, items=domain.n_items, interactions=domain.n_interactions)
-            continue
-        for expected in (given.expect for given in groundwork.card_of(name, cards).inputs if given.expect):
-            found[name] = Size(users=expected.users, items=expected.items, interactions=expected.interactions)
-    return found
-
-
-def _say_forecast(
-    tasks: Sequence[Task],
-    waiting: Sequence[Named],
-    sizes: Mapping[str, Size],
-    forecast: Forecast,
-    place: Place,
-    say: Callable[[str], None],
-) -> None:
-    """What is going to be run, and how long that may take from what stored runs took."""
-    total, unknown, guessed = 0.0, 0, False
-
-    def tell(what: str, times: int, estimate: Estimate | None) -> None:
-        nonlocal total, unknown, guessed
-        if estimate is None:
-            say(f"{what}, no estimate: nothing like it is stored")
-            unknown += times
-            return
-        never = ", a guess: it was never run" if estimate.guessed else ""
-        say(f"{what}, about {in_words(estimate.seconds)}{' each' if times > 1 else ''}{never}")
-        total, guessed = total + estimate.seconds * times, guessed or estimate.guessed
-
-    artefacts = {task.artefact.key: task.artefact for task in tasks if task.artefact}
-    missing = [a.spec for key, a in artefacts.items() if not pretrain.find(a.spec, key, place.cache, place.results)]
-    specs = [*missing, *(named.job.pretraining for named in waiting if named.job.pretraining)]
-    # what differs in length alone is one piece of work: a longer one goes on from a shorter one
-    for alike in _grouped(specs, lambda spec: digest({**asdict(spec), "epochs": None})):
-        longest = max(alike, key=lambda spec: spec.epochs)
-        sources = [sizes[name] for name in longest.sources if name in sizes]
-        known = len(sources) == len(longest.sources)
-        estimate = forecast.pretraining(longest.family, sources, longest.epochs) if known else None
-        tell(f"to pre-train: {longest.family} on {', '.join(longest.sources)}, {longest.epochs} epochs", 1, estimate)
-    rows = [*(Named(job=task.job, label=task.label) for task in tasks), *waiting]
-    for alike in _grouped(rows, lambda row: f"{row.job.target} {row_name(row.job, row.label)}"):
-        job, what = alike[0].job, f"to run: {alike[0].job.target} {row_name(alike[0].job, alike[0].label)}"
-        if not job.training:
-            say(f"{what}, {len(alike)} x, not trained")
-            continue
-        size = sizes.get(job.target)
-        estimate = forecast.run(job.method, job.target, size, job.few_shot) if size else None
-        tell(f"{what}, {len(alike)} x", len(alike), estimate)
-    if rows:
-        without = f", and {unknown} without an estimate" if unknown else ""
-        rough = "; what is guessed may take many times as long" if guessed else ""
-        say(f"in all about {in_words(total)} of one worker, pre-training included{without}{rough}")
-
-
-def _grouped(items: Iterable[Item], key: Callable[[Item], str]) -> list[list[Item]]:
-    """Items that have a key in common, in the order of their first appearance."""
-    groups: dict[str, list[Item]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return list(groups.values())
-
-
-def _cell(row: Named) -> str:
-    """What the jobs of one row of a suite on one target have in common."""
-    return " ".join((row.job.target, row.job.track, row.job.method, row.job.setting, row.label or ""))
 
 
 def _splits(
@@ -341,115 +259,6 @@ def _making(
     fingerprints = groundwork.fingerprints(prepared)
     precision = resolve_precision("auto", device)
     return lambda named: replace(task_of(named.job, fingerprints, encoders, precision), label=named.label)
-
-
-def _facts(
-    tasks: Sequence[Task], prepared: Mapping[str, Prepared], removed: Mapping[str, RemovedInfo]
-) -> dict[str, Facts]:
-    """What the records of each (track, target, sources) say of the data; raises InputError where the transfer contract
-    is broken."""
-    found: dict[str, Facts] = {}
-    for task in tasks:
-        if facts_key(task) in found:
-            continue
-        target = prepared[task.job.target]
-        overlaps = [transfer.check(target, prepared[name], task.job.cut) for name in task.job.sources]
-        found[facts_key(task)] = Facts(
-            target=TargetInfo(
-                name=target.card.name,
-                title=target.card.title,
-                paper_name=None if target.custom else target.card.paper_name,
-                fingerprint=target.domain.fingerprint,
-                custom=target.custom,
-                split=target.split,
-                users=target.domain.n_users,
-                items=target.domain.n_items,
-                interactions=target.domain.n_interactions,
-            ),
-            sources=tuple(
-                SourceInfo(
-                    name=name,
-                    fingerprint=prepared[name].domain.fingerprint,
-                    users=prepared[name].domain.n_users,
-                    items=prepared[name].domain.n_items,
-                    interactions=prepared[name].domain.n_interactions,
-                )
-                for name in task.job.sources
-            ),
-            overlap=tuple(OverlapInfo(source=o.source, users=o.users, items=o.items, texts=o.texts) for o in overlaps),
-            removed=tuple(removed[name] for name in task.job.sources if name in removed),
-            warnings=(*target.mismatches, *target.warnings, *(o.warning for o in overlaps if o.warning)),
-            # other data under the name of a card are not the data that it speaks of
-            may_show=all(
-                each.card.texts_may_be_published and not each.custom
-                for each in (target, *(prepared[name] for name in task.job.sources))
-            ),
-        )
-    return found
-
-
-def _context(domain: Domain, cut: Cut | None, split: Split) -> store.Context:
-    counts = split.train_counts[split.test.targets]
-    cluster = np.arange(domain.n_users)
-    if domain.clusters is not None:
-        # in order of first appearance, so that nothing of the raw ids is left
-        _, first, code = np.unique(domain.clusters, return_index=True, return_inverse=True)
-        cluster = np.argsort(np.argsort(first))[code]
-    if split.in_time is not None:
-        _, cluster = np.unique(cluster[split.in_time.test_users], return_inverse=True)
-    return store.Context(
-        fingerprint=questions_of(domain.fingerprint, cut),
-        history_length=split.test.histories.lengths.astype(np.int32),
-        train_count=counts.astype(np.int32),
-        cold=counts == 0,
-        cluster=cluster.astype(np.int32),
-    )
-
-
-def _write_contexts(
-    tasks: Sequence[Task],
-    prepared: Mapping[str, Prepared],
-    splits: Mapping[tuple[str, Cut | None], Split],
-    place: Place,
-) -> None:
-    """What a report needs to know of the questions of each target and track, beside its runs."""
-    for suite, target, track, cut in dict.fromkeys(
-        (task.job.suite, task.job.target, task.job.track, task.job.cut) for task in tasks
-    ):
-        context = _context(prepared[target].domain, cut, splits[target, cut])
-        with claims.hold(place.running, f"context-{target}"):
-            store.write_context(place.results, suite, target, context, track)
-
-
-def _write_plan(suite: Suite, tasks: Sequence[Task], whole: Sequence[Named], place: Place) -> None:
-    """What was asked for, wherever its runs are stored, and what the whole suite consists of."""
-    entries = [
-        Planned(
-            target=task.job.target,
-            method=task.job.method,
-            setting=task.job.setting,
-            track=task.job.track,
-            seed=task.job.seed,
-            key=task.key,
-            label=task.label,
-        )
-        for task in tasks
-    ]
-    rows = [
-        Listed(
-            target=row.job.target,
-            method=row.job.method,
-            setting=row.job.setting,
-            track=row.job.track,
-            label=row.label,
-            runs=len(alike),
-            trained=bool(row.job.training),
-            few_shot=row.job.few_shot,
-        )
-        for alike in _grouped(whole, _cell)
-        for row in alike[:1]
-    ]
-    store.write_plan(place.results, suite.name, entries, rows)
 
 
 def _encode(tasks: Sequence[Task], prepared: Mapping[str, Prepared], place: Place) -> None:

@@ -7,9 +7,9 @@ but no encoded text: what a run will be called is known before anything is compu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmark import controls, pretrain
 from benchmark.errors import InputError, unknown
@@ -18,6 +18,8 @@ from benchmark.method import Budget, Method, PretrainingFamily, Registry, config
 from benchmark.record import Tuning
 from benchmark.suite import MethodEntry, PretrainingEntry, Suite
 from benchmark.train import Training
+
+Item = TypeVar("Item")
 
 AS_GIVEN = Tuning(trials=0, note="hyper-parameters as given, not tuned")
 
@@ -283,3 +285,11 @@ def task_of(
     if job.control is not None:
         parts["control"] = job.control
     return Task(job=job, key=digest(parts), parts=parts, artefact=artefact)
+
+
+def alike(items: Iterable[Item], key: Callable[[Item], str]) -> list[list[Item]]:
+    """Items that have a key in common, in the order of their first appearance."""
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return list(groups.values())

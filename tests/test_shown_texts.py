@@ -13,7 +13,7 @@ import torch
 import yaml
 from test_campaign import Done, Place
 
-from benchmark import campaign, diagnose, pretrain, runner
+from benchmark import campaign, diagnose, execute, pretrain, runner
 from benchmark.cards import card_folder
 from benchmark.diagnostics import Diagnostics
 from benchmark.execute import Failed
@@ -31,7 +31,7 @@ def here(tasks: Sequence[Task], facts: Mapping[str, Facts], place: runner.Place,
     for task in tasks:
         if task.artefact and not pretrain.find(task.artefact.spec, task.artefact.key, place.cache, place.results):
             make_artefact(task.artefact, place)
-        run_job(task, facts[campaign.facts_key(task)], place)
+        run_job(task, facts[execute.facts_key(task)], place)
     return []
 
 
