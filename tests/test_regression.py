@@ -18,8 +18,10 @@ from benchmark import store
 from benchmark.errors import InputError
 from benchmark.jobs import digest
 from benchmark.noninferiority import Shift
+from benchmark.pairs import Finding
+from benchmark.record import Listed
 from benchmark.reference import move
-from benchmark.regression import TOGETHER, Cell, Check, Finding, Limits, check
+from benchmark.regression import TOGETHER, Cell, Check, Limits, check
 from benchmark.report.gate import render, render_json, render_markdown, tell_github, workflow_commands
 from benchmark.store import Run
 from benchmark.verify import verify
@@ -191,6 +193,15 @@ def test_a_row_without_a_result_fails_and_one_without_a_reference_does_not(tmp_p
     found = check("demo", new, reference)
     assert found.passed
     assert "it has no reference" in said(found)
+
+
+def test_a_row_that_was_not_asked_for_is_told_from_one_that_the_suite_lost(tmp_path: Path) -> None:
+    _, reference = split()(tmp_path)
+    new = write(tmp_path / "fewer", [run for run in committed() if run.record.method.name != "SASRec-cos"])
+    assert "no result: the suite no longer has this row" in said(check("demo", new, reference))
+    rows = [Listed(target=TARGET, method="SASRec-cos", setting="full", runs=5, trained=True)]
+    store.write_plan(new, "demo", [], rows)
+    assert "no result: not asked for" in said(check("demo", new, reference))
 
 
 def test_one_row_that_takes_three_times_as_long_fails_and_all_rows_do_not(tmp_path: Path) -> None:

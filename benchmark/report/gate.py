@@ -13,7 +13,8 @@ from tabulate import tabulate
 from benchmark.errors import InputError
 from benchmark.files import write_text
 from benchmark.metrics import PRIMARY
-from benchmark.regression import LEVEL, TOGETHER, Cell, Check, Finding
+from benchmark.pairs import Finding
+from benchmark.regression import LEVEL, TOGETHER, Cell, Check
 from benchmark.report.escape import plain
 from benchmark.report.export import plain_values
 from benchmark.report.wording import NOTHING, p_value
