@@ -470,7 +470,7 @@ class TestGaps:
         text = report(results)
         never = "FDSA (deep) (unknown, it was never run), TextKNN (nothing is trained)"
         assert f"- Not run, with what a run is forecast to take of one processor: {never}" in text
-        assert "- Fewer runs than the suite has, likewise: SASRec 1 of 3 (2 s each)" in text
+        assert "- Fewer runs than the suite has, with what another is forecast to take: SASRec 1 of 3 (2 s)" in text
         assert "Markov" not in text
         assert "FDSA (deep) (unknown" in render_terminal(board_of(results))
         write_plan(results, "small", [], rows[1:2])

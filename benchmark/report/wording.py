@@ -179,18 +179,18 @@ def gaps(table: Table) -> list[str]:
     if never:
         said.append(f"Not run, with what a run is forecast to take of one processor: {_unrun(never)}")
     if fewer:
-        said.append(f"Fewer runs than the suite has, likewise: {_unrun(fewer)}")
+        said.append(f"Fewer runs than the suite has, with what another is forecast to take: {_unrun(fewer)}")
     return said
 
 
 def _unrun(rows: Iterable[Unrun]) -> str:
-    """``SASRec 1 of 3 (19 min each), BERT4Rec (3.3 h)``."""
+    """``SASRec 1 of 3 (19 min), BERT4Rec (3.3 h)``."""
     said = []
     for row in rows:
         cost = "unknown, it was never run" if row.seconds is None else in_words(row.seconds)
         cost = cost if row.seconds != 0 else "nothing is trained"
-        some, each = (f" {row.done} of {row.runs}", " each") if row.done else ("", "")
-        said.append(f"{label_of(row.method, row.setting, row.label or '')}{some} ({cost}{each})")
+        some = f" {row.done} of {row.runs}" if row.done else ""
+        said.append(f"{label_of(row.method, row.setting, row.label or '')}{some} ({cost})")
     return ", ".join(said)
 
 
