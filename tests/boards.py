@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmark.metrics import METRICS, PRIMARY
 from benchmark.record import OverlapInfo, SourceInfo, TargetInfo
-from benchmark.report.tables import Against, Cell, Claim, Gap, Leaderboard, Row, Table
+from benchmark.report.tables import Against, Cell, Claim, Gap, Leaderboard, Row, Table, Unrun
 from benchmark.significance import Paired
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -212,6 +212,7 @@ def hostile_board() -> Leaderboard:
         about=make_about("toy", title=text, split=text),
         tied=((row.label, "[SASRec]"),),
         gaps=(Gap(method=text, setting=text, seed=0, failed=True, reason=text),),
+        unrun=(Unrun(method=text, setting=text, done=0, runs=1, seconds=None, label=text),),
         sources=(SourceInfo(name=text, fingerprint="1" * 64, users=1, items=1, interactions=1),),
         overlap=(OverlapInfo(source=text, users=1, items=None, texts=4),),
         encoders=(text,),

@@ -21,7 +21,7 @@ from benchmark.report.export import render_json
 from benchmark.report.figures.saving import Words
 from benchmark.report.figures.write import Made
 from benchmark.report.page import render_page
-from benchmark.report.tables import Leaderboard
+from benchmark.report.tables import Leaderboard, Unrun
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -112,6 +112,13 @@ class TestContent:
             *wording.claims(full_board().tables[0]),
         ):
             assert said in text
+
+    def test_what_was_never_asked_for_is_told_where_nothing_failed(self) -> None:
+        never = Unrun(method="FDSA", setting="full", done=0, runs=3, seconds=1200.0)
+        board = make_board(make_table("toy", (make_row("SASRec", 0.1),), unrun=(never,)))
+        text = Elements(render_page(board, [], Path())).text()
+        assert "Without a result" in text
+        assert "Not run, with what a run is forecast to take of one processor: FDSA (20 min)" in text
 
     def test_what_does_not_exist_is_not_explained(self) -> None:
         row = make_row("SASRec", 0.1, epochs=None, parameters_total=None)
