@@ -29,6 +29,8 @@ TINY: dict[str, Any] = {
     "pretraining": {"epochs": 4, "config": {"batch_targets": 512}},
 }
 WITHOUT_FIGURES = (
+    # whoever runs the tests in the background may ignore Ctrl-C, and children inherit that
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "from benchmark.report import leaderboard; leaderboard.write_figures = lambda *parts: (); "
     "from benchmark.cli import main; main()"
 )
