@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from benchmark.errors import InputError
-from benchmark.record import Record
+from benchmark.record import Record, TargetInfo
 from benchmark.store import finished, read_record
 
 USUAL_EPOCHS = 30
@@ -33,6 +33,10 @@ class Size:
     users: int
     items: int
     interactions: int
+
+    @classmethod
+    def of_target(cls, about: TargetInfo) -> Size:
+        return cls(users=about.users, items=about.items, interactions=about.interactions)
 
     def of(self, share: float | None) -> Size:
         """What a few-shot run sees of it."""
@@ -76,8 +80,7 @@ class Forecast:
 
     @staticmethod
     def _size(record: Record) -> Size:
-        about = record.target
-        return Size(users=about.users, items=about.items, interactions=about.interactions).of(record.job.few_shot)
+        return Size.of_target(record.target).of(record.job.few_shot)
 
     @staticmethod
     def _epoch_seconds(record: Record) -> float:

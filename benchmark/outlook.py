@@ -16,8 +16,7 @@ from benchmark.runner import Facts, Place
 
 
 def estimate(task: Task, facts: Mapping[str, Facts], forecast: Forecast) -> Estimate | None:
-    about = facts[facts_key(task)].target
-    size = Size(users=about.users, items=about.items, interactions=about.interactions)
+    size = Size.of_target(facts[facts_key(task)].target)
     return forecast.run(task.job.method, task.job.target, size, task.job.few_shot)
 
 

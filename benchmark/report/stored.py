@@ -197,8 +197,7 @@ def _unrun(
     """The rows of a suite's target of which there are fewer jobs than the suite has."""
     jobs = Counter((job.method, job.setting, job.label) for job in asked)
     done = Counter((o.record.job.method, o.record.job.setting, o.label) for o in outcomes)
-    about = outcomes[0].record.target if outcomes else None
-    size = Size(users=about.users, items=about.items, interactions=about.interactions) if about else None
+    size = Size.of_target(outcomes[0].record.target) if outcomes else None
     found = []
     for row in rows:
         cell = (row.method, row.setting, row.label)
