@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import platform
@@ -15,10 +14,8 @@ import numpy as np
 import torch
 
 from benchmark import __version__
+from benchmark.allocator import allocator_name
 from benchmark.record import Versions
-
-RETAINED_MB = 2_500
-"""Of resident memory, from which `give_back_memory` gives back what is not in use."""
 
 
 def reset_peak_memory(device: torch.device) -> None:
@@ -42,20 +39,6 @@ def peak_memory_mb(device: torch.device) -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def give_back_memory() -> None:
-    """Return freed memory to the system where much of it has piled up.
-
-    Where buffers change their sizes, the C library keeps ever more of what is free between them (glibc; elsewhere this
-    does nothing). What is used next has to be mapped anew, hence the bound.
-    """
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        if pages * resource.getpagesize() > RETAINED_MB * 2**20:
-            ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError):
-        logging.getLogger(__name__).debug("freed memory can't be given back here")
-
-
 @cache
 def versions() -> Versions:
     """The software and the machine, as records name them."""
@@ -72,6 +55,7 @@ def versions() -> Versions:
         transrec=__version__,
         platform=f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors",
         processor=processor,
+        allocator=allocator_name(),
     )
 
 

@@ -166,6 +166,8 @@ class Versions(Stored):
     transrec: str
     platform: str
     processor: str
+    allocator: str | None = None
+    """What stood in place of the C library's, which is what None says."""
 
 
 class Record(Stored):

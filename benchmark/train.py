@@ -20,7 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from benchmark import machine, parallel
+from benchmark import parallel
+from benchmark.allocator import give_back_memory
 from benchmark.batches import Batch, Windows, training_batches
 from benchmark.domain import Sequences
 from benchmark.files import parse_json, put, sibling
@@ -111,7 +112,7 @@ def run_epoch(
         parallel.sum_gradients(model)
         optimizer.step()
         losses.append(loss.detach())
-    machine.give_back_memory()
+    give_back_memory()
     mean = float(parallel.total(torch.stack(losses).mean()))
     if not np.isfinite(mean):
         raise ArithmeticError(f"the training loss is {mean}: the model has diverged (try a smaller learning rate)")

@@ -7,11 +7,13 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, Protocol
+
+from benchmark.allocator import better_allocator
 
 
 class Died(Exception):
@@ -56,7 +58,10 @@ def default_workers() -> int:
 
 
 class Pool:
-    """Warm processes of this machine; all are replaced when one of them dies, which takes the pool with it."""
+    """Warm processes of this machine, with a better allocator where it has one.
+
+    All are replaced when one of them dies, which takes the pool with it.
+    """
 
     share_fate = True
 
@@ -69,7 +74,7 @@ class Pool:
         return ProcessPoolExecutor(max_workers=self.n, mp_context=context, initializer=_start_worker)
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        with _without_ctrl_c():
+        with _without_ctrl_c(), _environment(better_allocator()):
             try:
                 inner = self.pool.submit(function, *arguments)
             except BrokenProcessPool as error:
@@ -122,6 +127,17 @@ def _without_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Processes started within have these variables as well, none of which is set before."""
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            del os.environ[name]
 
 
 def _start_worker() -> None:

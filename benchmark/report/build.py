@@ -251,7 +251,8 @@ def _machine(record: Record) -> str:
 
 def _versions(record: Record) -> str:
     made = record.versions
-    return f"transrec {made.transrec}, torch {made.torch}, numpy {made.numpy}, Python {made.python}"
+    software = f"transrec {made.transrec}, torch {made.torch}, numpy {made.numpy}, Python {made.python}"
+    return software if made.allocator is None else f"{software}, {made.allocator}"
 
 
 def _distinct(items: Iterable[Item]) -> tuple[Item, ...]:

@@ -1,0 +1,132 @@
+"""The allocator of processes that train: what is freed is given back, jemalloc is used, runs stay the same."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark import allocator
+from benchmark.allocator import better_allocator
+from benchmark.workers import Pool
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
+needs_jemalloc = pytest.mark.skipif(not better_allocator(), reason="jemalloc is not installed, or LD_PRELOAD is set")
+
+
+@pytest.fixture
+def looked_for_anew() -> Iterator[None]:
+    better_allocator.cache_clear()
+    yield
+    better_allocator.cache_clear()
+
+
+@contextmanager
+def worker() -> Iterator[Callable[..., Any]]:
+    """Calls a function in a process of its own, as the suite starts them."""
+    pool = Pool(1)
+    try:
+        yield lambda function, *arguments: pool.submit(function, *arguments).result(120)
+    finally:
+        pool.close()
+
+
+def resident_mb() -> float:
+    return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
+
+
+def given_back_mb(retained_mb: int) -> float:
+    """Of 300 MB in pieces of 100 kB, too small to be mapped each by itself, all but every tenth of which are freed."""
+    allocator.RETAINED_MB = retained_mb
+    allocator.give_back_memory()
+    blocks = [np.ones(100_000 // 8) for _ in range(3_000)]
+    kept = blocks[::10]
+    del blocks
+    before = resident_mb()
+    allocator.give_back_memory()
+    assert len(kept) == 300
+    return before - resident_mb()
+
+
+def seen_by_a_process() -> tuple[str | None, str | None, str | None]:
+    return allocator.allocator_name(), os.environ.get("LD_PRELOAD"), os.environ.get("MALLOC_CONF")
+
+
+def trained() -> bytes:
+    """Weights after some steps of changing sizes."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(48, 64), torch.nn.GELU(), torch.nn.LayerNorm(64), torch.nn.Linear(64, 7)
+    )
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    for size in range(600, 300, -7):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model(torch.randn(size, 48)).logsumexp(-1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return b"".join(weights.detach().numpy().tobytes() for weights in model.parameters())
+
+
+@linux
+@pytest.mark.parametrize(("retained_mb", "given_back"), [(0, True), (10**6, False)])
+@pytest.mark.parametrize("preloads", [pytest.param(True, marks=needs_jemalloc), False])
+def test_freed_memory_is_given_back_above_a_bound(
+    retained_mb: int, given_back: bool, preloads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not preloads:
+        monkeypatch.setattr("benchmark.workers.better_allocator", dict)
+    with worker() as call:
+        assert call(allocator.allocator_name) == ("jemalloc" if preloads else None)
+        assert (call(given_back_mb, retained_mb) > 100) == given_back
+
+
+@needs_jemalloc
+def test_workers_start_with_jemalloc_and_nobody_else_does() -> None:
+    before = dict(os.environ)
+    with worker() as call:
+        name, library, settings = call(seen_by_a_process)
+    assert name == "jemalloc"
+    assert "jemalloc" in (library or "")
+    assert settings == allocator.JEMALLOC["MALLOC_CONF"]
+    assert dict(os.environ) == before
+    assert allocator.allocator_name() is None
+
+
+@needs_jemalloc
+def test_training_is_the_same_to_the_last_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    with worker() as call:
+        fast = call(trained)
+    monkeypatch.setattr("benchmark.workers.better_allocator", dict)
+    with worker() as call:
+        plain = call(trained)
+    assert fast == plain
+
+
+@linux
+@pytest.mark.usefixtures("looked_for_anew")
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "MALLOC_CONF"])
+def test_what_a_user_sets_is_left_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctypes.util.find_library", lambda name: pytest.fail("looked for, though it would not be used"))
+    monkeypatch.setenv(name, "")
+    assert better_allocator() == {}
+
+
+@linux
+@pytest.mark.usefixtures("looked_for_anew")
+def test_a_library_that_cannot_be_used_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loader says so on standard error and goes on, which would stand in every worker's output."""
+    for name in ("LD_PRELOAD", "MALLOC_CONF"):
+        monkeypatch.delenv(name, raising=False)
+    broken = tmp_path / "lib" / "libjemalloc.so.2"
+    broken.parent.mkdir()
+    broken.write_text("not a library")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    assert better_allocator() == {}
