@@ -130,6 +130,7 @@ def test_no_mark_while_a_planned_baseline_has_no_result(results: Path) -> None:
     assert claim.absent == ("CCDR",)
     assert wording.star(row(results, "UniSRec_t")) == ""
     assert "no result of CCDR" in wording.claims(table(results))[0]
+    assert table(results).improvement == {}
 
 
 def test_no_mark_while_a_baseline_of_the_suite_was_not_even_asked_for(results: Path) -> None:
@@ -144,8 +145,10 @@ def test_no_mark_while_a_baseline_of_the_suite_was_not_even_asked_for(results: P
     write_plan(results, "small", asked, whole)
     assert wording.star(row(results, "UniSRec_t")) == ""
     assert "no result of CCDR" in wording.claims(table(results))[0]
+    assert table(results).improvement == {}
     write_plan(results, "small", asked, whole[:2])
     assert wording.star(row(results, "UniSRec_t")) == "*"
+    assert table(results).improvement["NDCG@10"] is not None
 
 
 def test_no_claim_without_a_baseline(results: Path) -> None:

@@ -81,9 +81,12 @@ def tied(values: Values, cluster: NDArray[np.int32]) -> tuple[tuple[str, ...], .
 
 
 def improvement(rows: Sequence[Row], standing: Standing) -> dict[str, float | None]:
-    """By metric, the best proposed row over the best paper baseline, relative; empty without either."""
+    """By metric, the best proposed row over the best paper baseline, relative.
+
+    Empty without either, and where the best baseline may be one that has no result.
+    """
     found: dict[str, float | None] = {}
-    if standing.proposed and standing.baselines:
+    if standing.proposed and standing.baselines and not standing.absent:
         for metric in METRICS:
             means = {row.label: row.cells[metric].mean for row in rows}
             best, base = (max(means[label] for label in some) for some in (standing.proposed, standing.baselines))

@@ -187,7 +187,8 @@ class Table:
     """Groups of rows, by label, that can't be told apart in NDCG@10: best first, none within another, rows that stand
     alone left out."""
     improvement: Mapping[str, float | None]
-    """By metric: the best UniSRec or submitted row over the best paper baseline, relative; None without either."""
+    """By metric: the best UniSRec or submitted row over the best paper baseline, relative; None where that is 0, empty
+    without either and while a baseline of the suite has no result."""
     detectable: float | None
     """The smallest difference to the reference in NDCG@10 that would be found here with power 0.8 at 5 %, in the median
     of the rows; None where no row is compared."""
