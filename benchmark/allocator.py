@@ -18,29 +18,40 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-RETAINED_MB = 2_500
+RETAINED_MB = 2_500.0
 """Of resident memory, from which `give_back_memory` gives back what is not in use."""
+GROWTH = 1.5
+"""What resident memory may then come to, relative to what was left, before it does so again."""
 JEMALLOC = {"MALLOC_CONF": "oversize_threshold:0,dirty_decay_ms:-1,muzzy_decay_ms:-1"}
-"""What is freed is kept for the next step, the largest tensors too: mapping it anew takes a sixth of an epoch."""
+"""What is freed is kept for the next step, the largest tensors too: mapping it anew takes a sixth of an epoch. So
+nothing but `give_back_memory` bounds what piles up."""
 ALL_ARENAS = 4096
 """jemalloc's MALLCTL_ARENAS_ALL."""
 
 
-def give_back_memory() -> None:
-    """Return freed memory to the system where much of it has piled up.
+def give_back_memory(bound_mb: float = RETAINED_MB) -> float:
+    """Return freed memory to the system where more than ``bound_mb`` is resident; the bound to ask with next time.
 
     Where buffers change their sizes, an allocator keeps ever more of what is free between them (glibc and jemalloc;
-    with others this does nothing). What is used next has to be mapped anew, hence the bound.
+    with others this does nothing). What is used next has to be mapped anew, hence the bound, and hence a higher one
+    where most of it is in use.
     """
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        if pages * resource.getpagesize() > RETAINED_MB * 2**20:
-            if allocator_name() == "jemalloc":
-                ctypes.CDLL(None).mallctl(f"arena.{ALL_ARENAS}.purge".encode(), None, None, None, ctypes.c_size_t(0))
-            else:
-                ctypes.CDLL(None).malloc_trim(0)
+        if _resident_mb() <= bound_mb:
+            return bound_mb
+        if allocator_name() == "jemalloc":
+            ctypes.CDLL(None).mallctl(f"arena.{ALL_ARENAS}.purge".encode(), None, None, None, ctypes.c_size_t(0))
+        else:
+            ctypes.CDLL(None).malloc_trim(0)
+        return max(bound_mb, GROWTH * _resident_mb())
     except (OSError, AttributeError):
         logging.getLogger(__name__).debug("freed memory can't be given back here")
+        return bound_mb
+
+
+def _resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 @cache

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from benchmark import parallel
-from benchmark.allocator import give_back_memory
+from benchmark.allocator import RETAINED_MB, give_back_memory
 from benchmark.batches import Batch, Windows, training_batches
 from benchmark.domain import Sequences
 from benchmark.files import parse_json, put, sibling
@@ -104,6 +104,7 @@ def run_epoch(
     """
     model.train()
     losses: list[Tensor] = []
+    bound_mb = RETAINED_MB
     for batch in batches:
         optimizer.zero_grad(set_to_none=True)
         with autocast(precision, device):
@@ -112,7 +113,7 @@ def run_epoch(
         parallel.sum_gradients(model)
         optimizer.step()
         losses.append(loss.detach())
-    give_back_memory()
+        bound_mb = give_back_memory(bound_mb)
     mean = float(parallel.total(torch.stack(losses).mean()))
     if not np.isfinite(mean):
         raise ArithmeticError(f"the training loss is {mean}: the model has diverged (try a smaller learning rate)")

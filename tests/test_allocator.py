@@ -42,17 +42,32 @@ def resident_mb() -> float:
     return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0]) / 1024
 
 
-def given_back_mb(retained_mb: int) -> float:
-    """Of 300 MB in pieces of 100 kB, too small to be mapped each by itself, all but every tenth of which are freed."""
-    allocator.RETAINED_MB = retained_mb
-    allocator.give_back_memory()
+def given_back_mb(bound_mb: float) -> tuple[float, float, float]:
+    """Of 300 MB in pieces of 100 kB, too small to be mapped each by itself, all but every tenth of which are freed.
+
+    Also what is resident afterwards, and the bound that comes next.
+    """
+    allocator.give_back_memory(0)
     blocks = [np.ones(100_000 // 8) for _ in range(3_000)]
     kept = blocks[::10]
     del blocks
     before = resident_mb()
-    allocator.give_back_memory()
+    following = allocator.give_back_memory(bound_mb)
     assert len(kept) == 300
-    return before - resident_mb()
+    return before - resident_mb(), resident_mb(), following
+
+
+def grown_by_mb(steps: int) -> float:
+    """What is resident after steps of ever other sizes beyond what was before, with a bound a little above that."""
+    bound = before = resident_mb()
+    rng = np.random.default_rng(0)
+    kept = []
+    for _ in range(steps):
+        tensors = [torch.ones(int(size)) for size in rng.integers(100_000, 3_000_000, 20)]
+        kept.append(torch.ones(int(rng.integers(1, 2_000))))  # as kernels are, between what is freed
+        del tensors
+        bound = allocator.give_back_memory(bound)
+    return resident_mb() - before
 
 
 def seen_by_a_process() -> tuple[str | None, str | None, str | None]:
@@ -75,17 +90,33 @@ def trained() -> bytes:
     return b"".join(weights.detach().numpy().tobytes() for weights in model.parameters())
 
 
+allocators = pytest.mark.parametrize("preloads", [pytest.param(True, marks=needs_jemalloc), False])
+
+
 @linux
-@pytest.mark.parametrize(("retained_mb", "given_back"), [(0, True), (10**6, False)])
-@pytest.mark.parametrize("preloads", [pytest.param(True, marks=needs_jemalloc), False])
+@allocators
+@pytest.mark.parametrize(("bound_mb", "given_back"), [(0.0, True), (1e6, False)])
 def test_freed_memory_is_given_back_above_a_bound(
-    retained_mb: int, given_back: bool, preloads: bool, monkeypatch: pytest.MonkeyPatch
+    bound_mb: float, given_back: bool, preloads: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not preloads:
         monkeypatch.setattr("benchmark.workers.better_allocator", dict)
     with worker() as call:
         assert call(allocator.allocator_name) == ("jemalloc" if preloads else None)
-        assert (call(given_back_mb, retained_mb) > 100) == given_back
+        less, left, following = call(given_back_mb, bound_mb)
+    assert (less > 100) == given_back
+    assert following == pytest.approx(1.5 * left, rel=0.02) if given_back else following == bound_mb
+
+
+@linux
+@allocators
+def test_what_is_free_does_not_pile_up_while_sizes_change(preloads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 120 MB a step, a hundred times, nothing is used any more in the end."""
+    if not preloads:
+        monkeypatch.setattr("benchmark.workers.better_allocator", dict)
+    with worker() as call:
+        before = call(resident_mb)
+        assert call(grown_by_mb, 100) < 0.6 * before + 250
 
 
 @needs_jemalloc
