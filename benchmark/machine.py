@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from benchmark import __version__
-from benchmark.allocator import allocator_name
+from benchmark.environment import allocator_name
 from benchmark.record import Versions
 
 

@@ -21,9 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from benchmark import parallel
-from benchmark.allocator import RETAINED_MB, give_back_memory
 from benchmark.batches import Batch, Windows, training_batches
 from benchmark.domain import Sequences
+from benchmark.environment import RETAINED_MB, give_back_memory
 from benchmark.files import parse_json, put, sibling
 from benchmark.jobs import derive_seed
 from benchmark.method import Model, Phase, ScoringModel, Trainable, check_ranges

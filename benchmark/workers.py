@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from benchmark.allocator import better_allocator
+from benchmark.environment import worker_environment
 
 
 class Died(Exception):
@@ -58,7 +58,7 @@ def default_workers() -> int:
 
 
 class Pool:
-    """Warm processes of this machine, with a better allocator where it has one.
+    """Warm processes of this machine, in the environment that training is fastest in.
 
     All are replaced when one of them dies, which takes the pool with it.
     """
@@ -74,7 +74,7 @@ class Pool:
         return ProcessPoolExecutor(max_workers=self.n, mp_context=context, initializer=_start_worker)
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        with _without_ctrl_c(), _environment(better_allocator()):
+        with _without_ctrl_c(), _environment(worker_environment()):
             try:
                 inner = self.pool.submit(function, *arguments)
             except BrokenProcessPool as error:

@@ -1,8 +1,8 @@
-"""The allocator that processes which train are started with, and what they give back to the system.
+"""What processes that train are started with, and what they give back to the system. Outcomes are the same to the bit.
 
 Batches of changing sizes, and the kernels that oneDNN makes for each size in between, leave glibc's heap in thousands
-of pieces, through which it searches at every large allocation. jemalloc does not search, and the outcome of a run is
-the same to the last bit. What it saves: docs/cost.md.
+of pieces, through which it searches at every large allocation. jemalloc does not search. And the kernels of an epoch's
+sizes are more than oneDNN keeps by itself, so that it would make them ever again. What both save: docs/cost.md.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ JEMALLOC = {"MALLOC_CONF": "oversize_threshold:0,dirty_decay_ms:-1,muzzy_decay_m
 nothing but `give_back_memory` bounds what piles up."""
 ALL_ARENAS = 4096
 """jemalloc's MALLCTL_ARENAS_ALL."""
+KERNELS = dict.fromkeys(("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"), "16384")
+"""What oneDNN keeps, and PyTorch of it, instead of 1,024 kernels each: those of all sizes in an epoch."""
 
 
 def give_back_memory(bound_mb: float = RETAINED_MB) -> float:
@@ -63,8 +65,13 @@ def allocator_name() -> str | None:
         return None
 
 
+def worker_environment() -> Mapping[str, str]:
+    """Variables with which a process that trains is started, beside those there are, none of which is among them."""
+    return better_allocator() | {name: value for name, value in KERNELS.items() if name not in os.environ}
+
+
 @cache
-def better_allocator() -> Mapping[str, str]:
+def better_allocator() -> dict[str, str]:
     """Variables of the environment with which a process starts with jemalloc; none where that is not to be had.
 
     Looked for where the system keeps its libraries and beside Python (conda). Whoever sets LD_PRELOAD or MALLOC_CONF,

@@ -1,4 +1,4 @@
-"""The allocator of processes that train: what is freed is given back, jemalloc is used, runs stay the same."""
+"""What processes that train are started with: runs stay the same, freed memory is given back."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark import allocator
-from benchmark.allocator import better_allocator
+from benchmark import environment
+from benchmark.environment import better_allocator
 from benchmark.workers import Pool
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
@@ -47,12 +47,12 @@ def given_back_mb(bound_mb: float) -> tuple[float, float, float]:
 
     Also what is resident afterwards, and the bound that comes next.
     """
-    allocator.give_back_memory(0)
+    environment.give_back_memory(0)
     blocks = [np.ones(100_000 // 8) for _ in range(3_000)]
     kept = blocks[::10]
     del blocks
     before = resident_mb()
-    following = allocator.give_back_memory(bound_mb)
+    following = environment.give_back_memory(bound_mb)
     assert len(kept) == 300
     return before - resident_mb(), resident_mb(), following
 
@@ -66,12 +66,12 @@ def grown_by_mb(steps: int) -> float:
         tensors = [torch.ones(int(size)) for size in rng.integers(100_000, 3_000_000, 20)]
         kept.append(torch.ones(int(rng.integers(1, 2_000))))  # as kernels are, between what is freed
         del tensors
-        bound = allocator.give_back_memory(bound)
+        bound = environment.give_back_memory(bound)
     return resident_mb() - before
 
 
-def seen_by_a_process() -> tuple[str | None, str | None, str | None]:
-    return allocator.allocator_name(), os.environ.get("LD_PRELOAD"), os.environ.get("MALLOC_CONF")
+def variables() -> dict[str, str]:
+    return dict(os.environ)
 
 
 def trained() -> bytes:
@@ -100,9 +100,9 @@ def test_freed_memory_is_given_back_above_a_bound(
     bound_mb: float, given_back: bool, preloads: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not preloads:
-        monkeypatch.setattr("benchmark.workers.better_allocator", dict)
+        monkeypatch.setattr("benchmark.workers.worker_environment", dict)
     with worker() as call:
-        assert call(allocator.allocator_name) == ("jemalloc" if preloads else None)
+        assert call(environment.allocator_name) == ("jemalloc" if preloads else None)
         less, left, following = call(given_back_mb, bound_mb)
     assert (less > 100) == given_back
     assert following == pytest.approx(1.5 * left, rel=0.02) if given_back else following == bound_mb
@@ -111,32 +111,39 @@ def test_freed_memory_is_given_back_above_a_bound(
 @linux
 @allocators
 def test_what_is_free_does_not_pile_up_while_sizes_change(preloads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 120 MB a step, a hundred times, nothing is used any more in the end."""
+    """Of 120 MB a step, fifty times, nothing is used any more in the end."""
     if not preloads:
-        monkeypatch.setattr("benchmark.workers.better_allocator", dict)
+        monkeypatch.setattr("benchmark.workers.worker_environment", dict)
     with worker() as call:
         before = call(resident_mb)
-        assert call(grown_by_mb, 100) < 0.6 * before + 250
+        assert call(grown_by_mb, 50) < 0.6 * before + 250
 
 
 @needs_jemalloc
 def test_workers_start_with_jemalloc_and_nobody_else_does() -> None:
+    with worker() as call:
+        assert call(environment.allocator_name) == "jemalloc"
+        assert "jemalloc" in call(variables)["LD_PRELOAD"]
+    assert environment.allocator_name() is None
+
+
+def test_workers_have_what_is_best_beside_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LRU_CACHE_CAPACITY", "77")
     before = dict(os.environ)
     with worker() as call:
-        name, library, settings = call(seen_by_a_process)
-    assert name == "jemalloc"
-    assert "jemalloc" in (library or "")
-    assert settings == allocator.JEMALLOC["MALLOC_CONF"]
+        found = call(variables)
+    assert found["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "16384"
+    assert found["LRU_CACHE_CAPACITY"] == "77"
+    assert before.items() <= found.items()
     assert dict(os.environ) == before
-    assert allocator.allocator_name() is None
 
 
-@needs_jemalloc
 def test_training_is_the_same_to_the_last_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     with worker() as call:
         fast = call(trained)
-    monkeypatch.setattr("benchmark.workers.better_allocator", dict)
+    monkeypatch.setattr("benchmark.workers.worker_environment", dict)
     with worker() as call:
+        assert environment.KERNELS.keys().isdisjoint(call(variables))
         plain = call(trained)
     assert fast == plain
 
