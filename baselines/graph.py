@@ -65,9 +65,9 @@ class Graph:
 
         sizes: nodes of each kind; nodes are numbered kind by kind.
         """
-        pairs_P2 = torch.cat([ends_E2, ends_E2.flip(1)])
-        pairs_P2 = pairs_P2[pairs_P2[:, 0].argsort(stable=True)]
-        nodes_P, neighbours_P = (ends_P.contiguous() for ends_P in pairs_P2.unbind(1))
+        one_E, other_E = ends_E2.unbind(1)
+        nodes_P, order_P = torch.cat([one_E, other_E]).int().sort(stable=True)  # half the digits, half the time
+        nodes_P, neighbours_P = nodes_P.long(), torch.cat([other_E, one_E])[order_P]
         ends_of_kinds = torch.tensor(list(accumulate(sizes)), device=ends_E2.device)
         kinds_of_nodes_P, kinds_P = (
             torch.bucketize(ends_P, ends_of_kinds, right=True) for ends_P in (nodes_P, neighbours_P)
