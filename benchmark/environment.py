@@ -27,7 +27,7 @@ JEMALLOC = {"MALLOC_CONF": "oversize_threshold:0,dirty_decay_ms:-1,muzzy_decay_m
 nothing but `give_back_memory` bounds what piles up."""
 ALL_ARENAS = 4096
 """jemalloc's MALLCTL_ARENAS_ALL."""
-KERNELS = dict.fromkeys(("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"), "16384")
+KERNELS = dict.fromkeys(("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"), "6144")
 """What oneDNN keeps, and PyTorch of it, instead of 1,024 kernels each: those of all sizes in an epoch."""
 
 

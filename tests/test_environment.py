@@ -132,7 +132,7 @@ def test_workers_have_what_is_best_beside_what_there_is(monkeypatch: pytest.Monk
     before = dict(os.environ)
     with worker() as call:
         found = call(variables)
-    assert found["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "16384"
+    assert found["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "6144"
     assert found["LRU_CACHE_CAPACITY"] == "77"
     assert before.items() <= found.items()
     assert dict(os.environ) == before
