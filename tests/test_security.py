@@ -69,6 +69,7 @@ FORBIDDEN = {
     *("extractall", "to_pickle", "read_pickle", "from_pretrained", "trust_remote_code"),
 }
 ALLOWED = {
+    ("benchmark/environment.py", "subprocess"),  # this interpreter, to see whether it starts with jemalloc
     ("benchmark/machine.py", "subprocess"),  # git, with fixed arguments
     ("benchmark/method.py", "importlib"),  # the packages of the suite, installed ones and --plugin
     ("benchmark/recbole_compat.py", "importlib"),  # recbole and its modules
