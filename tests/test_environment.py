@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 
 from benchmark import environment
 from benchmark.environment import better_allocator
+from benchmark.train import adam, run_epoch
 from benchmark.workers import Pool
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
@@ -57,19 +59,6 @@ def given_back_mb(bound_mb: float) -> tuple[float, float, float]:
     return before - resident_mb(), resident_mb(), following
 
 
-def grown_by_mb(steps: int) -> float:
-    """What is resident after steps of ever other sizes beyond what was before, with a bound a little above that."""
-    bound = before = resident_mb()
-    rng = np.random.default_rng(0)
-    kept = []
-    for _ in range(steps):
-        tensors = [torch.ones(int(size)) for size in rng.integers(100_000, 3_000_000, 20)]
-        kept.append(torch.ones(int(rng.integers(1, 2_000))))  # as kernels are, between what is freed
-        del tensors
-        bound = environment.give_back_memory(bound)
-    return resident_mb() - before
-
-
 def variables() -> dict[str, str]:
     return dict(os.environ)
 
@@ -90,11 +79,8 @@ def trained() -> bytes:
     return b"".join(weights.detach().numpy().tobytes() for weights in model.parameters())
 
 
-allocators = pytest.mark.parametrize("preloads", [pytest.param(True, marks=needs_jemalloc), False])
-
-
 @linux
-@allocators
+@pytest.mark.parametrize("preloads", [pytest.param(True, marks=needs_jemalloc), False])
 @pytest.mark.parametrize(("bound_mb", "given_back"), [(0.0, True), (1e6, False)])
 def test_freed_memory_is_given_back_above_a_bound(
     bound_mb: float, given_back: bool, preloads: bool, monkeypatch: pytest.MonkeyPatch
@@ -108,15 +94,27 @@ def test_freed_memory_is_given_back_above_a_bound(
     assert following == pytest.approx(1.5 * left, rel=0.02) if given_back else following == bound_mb
 
 
-@linux
-@allocators
-def test_what_is_free_does_not_pile_up_while_sizes_change(preloads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 120 MB a step, fifty times, nothing is used any more in the end."""
-    if not preloads:
-        monkeypatch.setattr("benchmark.workers.worker_environment", dict)
-    with worker() as call:
-        before = call(resident_mb)
-        assert call(grown_by_mb, 50) < 0.6 * before + 250
+class Scales(torch.nn.Linear):
+    """The least that `run_epoch` can train; any object with targets is a batch of it."""
+
+    def loss(self, batch: Any) -> torch.Tensor:
+        return self(batch.targets_T[:, None]).mean()
+
+
+def test_training_asks_after_every_step_with_the_bound_that_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What piles up within one long epoch is bounded too."""
+    asked: list[float] = []
+
+    def give_back(bound_mb: float) -> float:
+        asked.append(bound_mb)
+        return bound_mb + 1
+
+    monkeypatch.setattr("benchmark.train.give_back_memory", give_back)
+    batch = SimpleNamespace(targets_T=torch.ones(3), to=lambda device: batch)
+    model: Any = Scales(1, 1)
+    batches: Any = [batch] * 4
+    run_epoch(model, adam(model, 1e-3), batches, "float32", torch.device("cpu"))
+    assert asked == [2500, 2501, 2502, 2503]
 
 
 @needs_jemalloc
