@@ -15,8 +15,9 @@ from benchmark.cards import Cards, load_cards
 from benchmark.derive import keep
 from benchmark.errors import InputError
 from benchmark.execute import Failed, execute, label
-from benchmark.forecast import Forecast
+from benchmark.forecast import Forecast, Hardware
 from benchmark.jobs import Cut, Job
+from benchmark.machine import device_name
 from benchmark.method import registry
 from benchmark.plan import Named, Task, named_jobs, task_of
 from benchmark.precision import resolve_precision
@@ -127,7 +128,9 @@ def run(campaign: Campaign, say: Callable[[str], None], then: Then | None = None
         say(f"shard {campaign.shard}: {len(mine)} of {len(tasks)} jobs")
     say(f"suite {suite.name}: {len(mine) + len(waiting)} {what}, {len(mine) - len(todo)} already stored{wait}")
     tuning.announce(tried, stored, campaign.trials, say)
-    outlook.say_forecast(todo, waiting, outlook.sizes_of([*domains, *prepared], prepared, cards), forecast, place, say)
+    sizes = outlook.sizes_of([*domains, *prepared], prepared, cards)
+    hardware = Hardware(device=device_name(device), precision=resolve_precision("auto", device))
+    outlook.say_forecast(todo, waiting, sizes, forecast, hardware, place, say)
     if campaign.dry_run:
         return []
     for warning in dict.fromkeys(warning for fact in facts.values() for warning in fact.warnings):

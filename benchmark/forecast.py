@@ -4,11 +4,15 @@ An epoch's work is the encoder's, in proportion to the training interactions, an
 interactions times items. The shares of the two are fitted over all stored runs, a method's own pace is its runs' median
 ratio to that fit, and the number of epochs is the median of its runs. A few-shot run is a run on so many users. An
 epoch of pre-training takes time in proportion to the training interactions of its sources.
+
+All of that is in the time of the usual hardware: the kind that most stored runs were trained on. How many times as long
+another kind takes is the median, over its runs, of an epoch's time over what the fit gives on the usual one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +55,29 @@ class Size:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """What makes the largest difference to training time. Processors of one name differ by less than a factor of two,
+    those without bfloat16 are several times as slow as those that multiply it."""
+
+    device: str
+    """``cpu``, or the name of an accelerator."""
+    precision: str
+    """Of matrix products."""
+
+    @classmethod
+    def of(cls, record: Record) -> Hardware:
+        settings = record.key_parts.get("training")
+        precision = settings.get("precision") if isinstance(settings, Mapping) else None
+        return cls(device=record.cost.device, precision=str(precision or "float32"))
+
+    def __str__(self) -> str:
+        return f"{self.precision} on {self.device}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
     seconds: float
-    """Of one run on a worker with a processor to itself."""
+    """Of one run on a worker that has a processor of the usual hardware to itself."""
     guessed: bool
     """No run of the method is stored: the pace of all others was taken, which phases of its own may exceed by far."""
 
@@ -62,12 +86,33 @@ class Forecast:
     """Estimates from runs; knows nothing where there are none."""
 
     def __init__(self, records: Iterable[Record]) -> None:
-        records = list(records)
-        self.records = [record for record in records if record.learning_curve]
-        self.pretrained = [record for record in records if record.pretraining and record.pretraining.epochs]
+        trained = [record for record in records if record.learning_curve]
+        counted = Counter(map(Hardware.of, trained))
+        self.usual = counted.most_common(1)[0][0] if counted else None
+        self.slowness = {self.usual: 1.0} if self.usual else {}
+        self.records = [record for record in trained if Hardware.of(record) == self.usual]
         work = [self._size(record).work for record in self.records]
         seconds = [self._epoch_seconds(record) for record in self.records]
         self.shares = nnls(np.array(work), np.array(seconds))[0] if work else np.zeros(2)
+        for hardware in counted.keys() - {self.usual}:
+            ratios = self._ratios([record for record in trained if Hardware.of(record) == hardware])
+            if ratios:
+                self.slowness[hardware] = median(ratios)
+        self.records = [record for record in trained if Hardware.of(record) in self.slowness]
+        self.pretrained = [record for record in self.records if record.pretraining and record.pretraining.epochs]
+
+    def _ratios(self, records: Iterable[Record]) -> list[float]:
+        """How many times as long as on the usual hardware an epoch of each took, where its method was run there too."""
+        ratios: list[float] = []
+        for record in records:
+            usual = self._paces(r for r in self.records if r.job.method == record.job.method)
+            ratios += [pace / median(usual) for pace in self._paces([record]) if usual]
+        return ratios
+
+    def _paces(self, records: Iterable[Record]) -> list[float]:
+        """How many times as long as the fit an epoch of each took."""
+        fitted = [(record, float(self.shares @ self._size(record).work)) for record in records]
+        return [self._epoch_seconds(record) / seconds for record, seconds in fitted if seconds > 0]
 
     @classmethod
     def of(cls, results: Path) -> Forecast:
@@ -82,15 +127,17 @@ class Forecast:
     def _size(record: Record) -> Size:
         return Size.of_target(record.target).of(record.job.few_shot)
 
-    @staticmethod
-    def _epoch_seconds(record: Record) -> float:
-        return median(epoch.seconds for epoch in record.learning_curve)
+    def _slowness(self, record: Record) -> float:
+        return self.slowness.get(Hardware.of(record), 1.0)
 
-    @staticmethod
-    def _run_seconds(record: Record) -> float:
+    def _epoch_seconds(self, record: Record) -> float:
+        return median(epoch.seconds for epoch in record.learning_curve) / self._slowness(record)
+
+    def _run_seconds(self, record: Record) -> float:
         """On processors their time, for wall time there is that of whatever else ran beside."""
         cost = record.cost
-        return cost.core_seconds / cost.threads if cost.device == "cpu" else cost.wall_seconds
+        seconds = cost.core_seconds / cost.threads if cost.device == "cpu" else cost.wall_seconds
+        return seconds / self._slowness(record)
 
     def run(self, method: str, target: str, size: Size, few_shot: float | None = None) -> Estimate | None:
         """How long one run may take on a target of this size; None where no stored run of a trained method tells."""
@@ -99,8 +146,7 @@ class Forecast:
         here = [self._run_seconds(record) for record in alike]
         if here:
             return Estimate(seconds=median(here), guessed=False)
-        fitted = [(record, float(self.shares @ self._size(record).work)) for record in same or self.records]
-        paces = [self._epoch_seconds(record) / seconds for record, seconds in fitted if seconds > 0]
+        paces = self._paces(same or self.records)
         if not paces:
             return None
         epochs = median(len(record.learning_curve) for record in same) if same else USUAL_EPOCHS
@@ -113,7 +159,9 @@ class Forecast:
             made, spec = record.pretraining, record.job.pretraining
             pairs = sum(source.interactions - 2 * source.users for source in record.sources)
             if made and spec and pairs > 0:
-                paces.setdefault(spec.family, []).append(made.core_seconds / made.epochs / pairs)
+                paces.setdefault(spec.family, []).append(
+                    made.core_seconds / made.epochs / pairs / self._slowness(record)
+                )
         every = [pace for found in paces.values() for pace in found]
         if not every:
             return None

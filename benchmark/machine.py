@@ -39,6 +39,11 @@ def peak_memory_mb(device: torch.device) -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def device_name(device: torch.device) -> str:
+    """``cpu``, or what the accelerator is called."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
 @cache
 def versions() -> Versions:
     """The software and the machine, as records name them."""

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from benchmark import groundwork, pretrain
 from benchmark.cards import Cards
 from benchmark.execute import facts_key, row_name
-from benchmark.forecast import Estimate, Forecast, Size, in_words
+from benchmark.forecast import Estimate, Forecast, Hardware, Size, in_words
 from benchmark.jobs import digest
 from benchmark.plan import Named, Task, alike
 from benchmark.prepare import Prepared
@@ -38,10 +38,12 @@ def say_forecast(
     waiting: Sequence[Named],
     sizes: Mapping[str, Size],
     forecast: Forecast,
+    hardware: Hardware,
     place: Place,
     say: Callable[[str], None],
 ) -> None:
-    """What is going to be run, and how long that may take from what stored runs took."""
+    """What is going to be run, and how long that may take on this hardware from what stored runs took."""
+    slowness = forecast.slowness.get(hardware)
     total, unknown, guessed = 0.0, 0, False
 
     def tell(what: str, times: int, estimate: Estimate | None) -> None:
@@ -51,8 +53,9 @@ def say_forecast(
             unknown += times
             return
         never = ", a guess: it was never run" if estimate.guessed else ""
-        say(f"{what}, about {in_words(estimate.seconds)}{' each' if times > 1 else ''}{never}")
-        total, guessed = total + estimate.seconds * times, guessed or estimate.guessed
+        seconds = estimate.seconds * (slowness or 1.0)
+        say(f"{what}, about {in_words(seconds)}{' each' if times > 1 else ''}{never}")
+        total, guessed = total + seconds * times, guessed or estimate.guessed
 
     artefacts = {task.artefact.key: task.artefact for task in tasks if task.artefact}
     missing = [a.spec for key, a in artefacts.items() if not pretrain.find(a.spec, key, place.cache, place.results)]
@@ -77,3 +80,5 @@ def say_forecast(
         without = f", and {unknown} without an estimate" if unknown else ""
         rough = "; what is guessed may take many times as long" if guessed else ""
         say(f"in all about {in_words(total)} of one worker, pre-training included{without}{rough}")
+    if total and slowness is None:
+        say(f"these are times of {forecast.usual}; nothing tells how long {hardware} takes")

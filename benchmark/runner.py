@@ -28,7 +28,7 @@ from benchmark.encoders import FEATURES
 from benchmark.errors import InputError
 from benchmark.files import sweep
 from benchmark.jobs import Job, derive_seed
-from benchmark.machine import commit, peak_memory_mb, reset_peak_memory, versions
+from benchmark.machine import commit, device_name, peak_memory_mb, reset_peak_memory, versions
 from benchmark.method import (
     Learned,
     Material,
@@ -340,7 +340,7 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
             wall_seconds=seconds,
             core_seconds=trained.earlier.core_seconds + again.core_seconds + time.process_time() - core_started,
             peak_memory_mb=peak_memory_mb(device),
-            device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+            device=device_name(device),
             threads=torch.get_num_threads(),
         ),
         versions=versions(),

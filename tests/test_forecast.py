@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from results_tree import make_job, make_pretraining, make_ranks, make_record, make_source
 
-from benchmark.forecast import Estimate, Forecast, Size, in_words
+from benchmark.forecast import Estimate, Forecast, Hardware, Size, in_words
 from benchmark.jobs import Pretraining
+from benchmark.outlook import say_forecast
+from benchmark.plan import Named
 from benchmark.record import Cost, Epoch, Record
+from benchmark.runner import Place
 
 
 def run(method: str, target: str, users: int, items: int, interactions: int, pace: float, epochs: int = 4) -> Record:
@@ -103,3 +108,91 @@ def test_pre_training_takes_time_by_epochs_and_training_interactions() -> None:
     assert Forecast([made]).pretraining("F", sources, 10) == Estimate(seconds=10 * 150 * 0.5, guessed=False)
     assert Forecast([made]).pretraining("G", sources, 10) == Estimate(seconds=10 * 150 * 0.5, guessed=True)
     assert Forecast(RUNS).pretraining("F", sources, 10) is None
+
+
+QUICK, SLOW = (Hardware(device="cpu", precision=precision) for precision in ("bfloat16", "float32"))
+
+
+def on(hardware: Hardware, record: Record) -> Record:
+    cost = record.cost.model_copy(update={"device": hardware.device})
+    parts = record.key_parts | {"training": {"precision": hardware.precision}}
+    return record.model_copy(update={"cost": cost, "key_parts": parts})
+
+
+def test_hardware_is_told_by_device_and_precision() -> None:
+    assert Hardware.of(on(QUICK, RUNS[0])) == QUICK
+    assert (
+        str(Hardware.of(on(Hardware(device="NVIDIA H100", precision="bfloat16"), RUNS[0]))) == "bfloat16 on NVIDIA H100"
+    )
+
+
+def test_runs_of_slower_hardware_tell_how_much_slower_it_is_and_change_no_estimate() -> None:
+    """SASRec takes five times as long there, on a target that was run nowhere else."""
+    usual = [on(QUICK, record) for record in RUNS[:2]]
+    slow = on(SLOW, run("SASRec", "other", 10, 1_000, 2_020, pace=5.0, epochs=4))
+    forecast = Forecast([*usual, slow])
+    assert forecast.usual == QUICK
+    assert forecast.slowness == {QUICK: 1.0, SLOW: pytest.approx(5.0)}
+    small, other = Size(users=10, items=100, interactions=1_020), Size(users=10, items=1_000, interactions=2_020)
+    assert seconds(forecast, "SASRec", "small", small) == seconds(Forecast(usual), "SASRec", "small", small)
+    assert seconds(forecast, "SASRec", "other", other) == pytest.approx((4 * 5 * (2.0 + 2.0) + 1) / 5)
+
+
+def test_hardware_whose_methods_were_run_nowhere_else_is_left_out() -> None:
+    usual = [on(QUICK, record) for record in RUNS[:2]]
+    forecast = Forecast([*usual, on(SLOW, RUNS[2])])
+    assert forecast.slowness == {QUICK: 1.0}
+    guess = forecast.run("Slow", "small", Size(users=10, items=100, interactions=1_020))
+    assert guess is not None
+    assert guess.guessed
+
+
+@pytest.mark.parametrize(
+    ("hardware", "lines"),
+    [
+        (
+            QUICK,
+            ["to run: small SASRec, 2 x, about 5 s each", "in all about 11 s of one worker, pre-training included"],
+        ),
+        (
+            SLOW,
+            ["to run: small SASRec, 2 x, about 27 s each", "in all about 54 s of one worker, pre-training included"],
+        ),
+        (
+            Hardware(device="NVIDIA H100", precision="bfloat16"),
+            [
+                "to run: small SASRec, 2 x, about 5 s each",
+                "in all about 11 s of one worker, pre-training included",
+                "these are times of bfloat16 on cpu; nothing tells how long bfloat16 on NVIDIA H100 takes",
+            ],
+        ),
+    ],
+)
+def test_a_plan_is_told_in_the_time_of_the_hardware_at_hand(
+    hardware: Hardware, lines: list[str], tmp_path: Path
+) -> None:
+    slow = on(SLOW, run("SASRec", "other", 10, 1_000, 2_020, pace=5.0))
+    forecast = Forecast([*(on(QUICK, record) for record in RUNS[:2]), slow])
+    waiting = [Named(job=make_job("SASRec", "small", seed=seed, training={"epochs": 4}), label=None) for seed in (0, 1)]
+    sizes = {"small": Size(users=10, items=100, interactions=1_020)}
+    place = Place(cache=tmp_path, results=tmp_path, device="cpu")
+    said: list[str] = []
+    say_forecast([], waiting, sizes, forecast, hardware, place, said.append)
+    assert said == lines
+
+
+def test_pre_training_on_slower_hardware_is_told_in_the_time_of_the_usual() -> None:
+    spec = Pretraining(family="F", version=1, sources=("a",), encoder="hash", config={}, epochs=4, seed=0)
+    made = run("SASRec", "small", 10, 100, 1_020, pace=5.0).model_copy(
+        update={
+            "job": make_job("SASRec", "small", pretraining=spec),
+            "pretraining": make_pretraining(300.0),
+            "sources": (make_source("a"),),
+        }
+    )
+    sources = [Size(users=10, items=5, interactions=120)]
+    alone, beside = Forecast([on(SLOW, made)]), Forecast([*(on(QUICK, record) for record in RUNS), on(SLOW, made)])
+    assert alone.pretraining("F", sources, 4) == Estimate(seconds=4 * 100 * 0.5, guessed=False)
+    estimate = beside.pretraining("F", sources, 4)
+    assert estimate is not None
+    assert estimate.seconds == pytest.approx(4 * 100 * 0.5 / beside.slowness[SLOW])
