@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.graph import Graph
+from baselines.graph import Edges, Graph
 from baselines.preference_network import build_networks
 from benchmark.batches import Batch
 from benchmark.layers import MAX_DROPOUT, Dropout, initialise, visible
@@ -103,9 +103,7 @@ class CCDR(Model):
     their neighbours make of them.
     """
 
-    target_ends_E2: Tensor
-    target_owner_E: Tensor
-    source_ends_E2: Tensor
+    owner_E: Tensor
     related_K3: Tensor
 
     def __init__(self, config: CCDRConfig, material: Material) -> None:
@@ -122,16 +120,13 @@ class CCDR(Model):
         self.dropout = Dropout(config.dropout)
         self.apply(initialise)
         nn.init.eye_(self.to_user.weight)
-        for name, array in (
-            ("target_ends_E2", networks.target.ends_E2),
-            ("target_owner_E", networks.target.owner_E),
-            ("source_ends_E2", networks.source.ends_E2),
-            ("related_K3", networks.related_K3),
-        ):
+        self.target_edges = Edges(torch.from_numpy(networks.target.ends_E2), self.target)
+        self.source_edges = Edges(torch.from_numpy(networks.source.ends_E2), self.source)
+        for name, array in (("owner_E", networks.target.owner_E), ("related_K3", networks.related_K3)):
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
 
     def items(self) -> Tensor:
-        return self._target_vectors(Graph.of(self.target_ends_E2, self.target)).split(self.target)[1]
+        return self._target_vectors(self.target_edges.graph()).split(self.target)[1]
 
     def users(self, batch: Batch, items_ND: Tensor) -> Tensor:
         x_BLD = self.dropout(F.embedding(batch.items_BL, items_ND))
@@ -141,16 +136,18 @@ class CCDR(Model):
 
     def loss(self, batch: Batch) -> Tensor:
         config = self.config
-        ends_E2 = self._edges_without(batch.sequences_T)
-        one_E2, two_E2 = (ends_E2[torch.rand(len(ends_E2), device=ends_E2.device) >= config.edge_drop] for _ in "ab")
-        source_E2 = drawn(self.source_ends_E2, config.source_edges)
-        one, two = Graph.of(one_E2, self.target), Graph.of(two_E2, self.target)
-        source = Graph.of(source_E2, self.source)
+        known_E = self._not_of(batch.sequences_T)
+        one_E, two_E = self._view(known_E), self._view(known_E)
+        source_ends_E2 = drawn(self.source_edges.ends_E2, config.source_edges)
+        one, two = self.target_edges.graph(one_E), self.target_edges.graph(two_E)
+        source = Edges(source_ends_E2, self.source).graph()
         one_VD, two_VD, source_VD = self._target_vectors(one), self._target_vectors(two), self._source_vectors(source)
 
         items_ND = one_VD.split(self.target)[1]
         recommendation = linear_cross_entropy(self.users(batch, items_ND), items_ND, batch.targets_T)
-        similarity = self._similarity(one, one_VD, one_E2) + self._similarity(source, source_VD, source_E2)
+        similarity = self._similarity(one, one_VD, self.target_edges.ends_E2, torch.nonzero(one_E)[:, 0])
+        every_E = torch.arange(len(source_ends_E2), device=source_ends_E2.device)
+        similarity = similarity + self._similarity(source, source_VD, source_ends_E2, every_E)
         intra = self._between_views(one, one_VD, two, two_VD)
         inter = self._between_sides(one, one_VD, source, source_VD)
         return (
@@ -170,21 +167,27 @@ class CCDR(Model):
         items_ND = attributes_AD.new_zeros(self.source[1], attributes_AD.shape[1])
         return graph.aggregate(torch.cat([items_ND, attributes_AD]), self.config.layers)
 
-    def _edges_without(self, users_T: Tensor) -> Tensor:
-        """The target's edges but those of the users whose next items are asked.
+    def _not_of(self, users_T: Tensor) -> Tensor:
+        """Which edges of the target are not of the users whose next items are asked, bool [E].
 
         What is asked would else be an edge of the graph that is to foretell it, and when ranking it is not.
         """
         asked = torch.zeros(self.target[0] + 1, dtype=torch.bool, device=users_T.device)  # the last place is nobody's
         asked[users_T] = True
-        return self.target_ends_E2[~asked[self.target_owner_E]]
+        return ~asked[self.owner_E]
 
-    def _similarity(self, graph: Graph, vectors_VD: Tensor, ends_E2: Tensor) -> Tensor:
-        """L_N on sampled edges; the other nodes are drawn by degree ** 0.75 (released code)."""
-        if not len(ends_E2):
+    def _view(self, known_E: Tensor) -> Tensor:
+        """These edges less those that a view leaves out, bool [E]."""
+        drawn_F = torch.rand(int(known_E.sum()), device=known_E.device)
+        return known_E.masked_scatter(known_E, drawn_F >= self.config.edge_drop)
+
+    def _similarity(self, graph: Graph, vectors_VD: Tensor, ends_E2: Tensor, among_F: Tensor) -> Tensor:
+        """L_N on a sample of the edges that are listed; the other nodes are drawn by degree ** 0.75 (released code)."""
+        if not len(among_F):
             return vectors_VD.sum() * 0
         others_S = torch.multinomial(graph.degrees_V.float() ** 0.75, self.config.negatives, replacement=True)
-        return similarity_loss(vectors_VD, drawn(ends_E2, self.config.sampled_edges), others_S)
+        sampled_S2 = ends_E2[drawn(among_F, self.config.sampled_edges)]
+        return similarity_loss(vectors_VD, sampled_S2, others_S)
 
     def _between_views(self, one: Graph, one_VD: Tensor, two: Graph, two_VD: Tensor) -> Tensor:
         """Intra-domain: a user, or an item, in one view of the target against the same in another."""

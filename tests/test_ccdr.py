@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import combinations
 from typing import Any
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from baselines.ccdr import CCDR, CCDRConfig, info_nce, similarity_loss
-from baselines.graph import Graph
+from baselines.graph import Edges, Graph
 from baselines.preference_network import NOBODY, build_networks
 from benchmark.batches import Batch, pack, training_windows
 from benchmark.domain import Sequences
@@ -46,13 +46,13 @@ OWN = vectors([0, 0], [1, 2], [3, 4], [5, 6], [10, 20])
 
 
 def test_neighbours_are_averaged_by_kind() -> None:
-    averaged = Graph.of(ENDS, SIZES).average(OWN)
+    averaged = Edges(ENDS, SIZES).graph().average(OWN)
     # item 1: user [0, 0] + item 2 [3, 4] + attribute [10, 20]
     assert averaged.tolist() == [[2, 3], [13, 24], [1, 2], [0, 0], [1, 2]]
 
 
 def test_a_node_is_the_mean_of_itself_and_its_averages() -> None:
-    aggregated = Graph.of(ENDS, SIZES).aggregate(OWN, layers=2)
+    aggregated = Edges(ENDS, SIZES).graph().aggregate(OWN, layers=2)
     # of the averages above, once more: user (13 + 1) / 2, (24 + 2) / 2; item 1: 2 + 1 + 1, 3 + 2 + 2; item 2: user and
     # item 1 are 2 + 13, 3 + 24; the attribute is item 1
     second = vectors([7, 13], [4, 7], [15, 27], [0, 0], [13, 24])
@@ -61,7 +61,7 @@ def test_a_node_is_the_mean_of_itself_and_its_averages() -> None:
 
 
 def test_an_edge_given_twice_counts_twice() -> None:
-    graph = Graph.of(edges((0, 1), (0, 1), (0, 2)), (1, 2))
+    graph = Edges(edges((0, 1), (0, 1), (0, 2)), (1, 2)).graph()
     assert graph.average(vectors([0], [3], [9]))[0].item() == pytest.approx((3 + 3 + 9) / 3)
 
 
@@ -87,7 +87,7 @@ def test_averages_and_their_gradient_are_a_matrix_product(data: st.DataObject, s
     ends = edges(*data.draw(st.lists(st.sampled_from(pairs), max_size=12)))
     x = torch.randn(n, 3, generator=torch.Generator().manual_seed(n), requires_grad=True)
     weights = torch.arange(1.0, n * 3 + 1).view(n, 3)
-    averaged = Graph.of(ends, tuple(sizes)).average(x)
+    averaged = Edges(ends, tuple(sizes)).graph().average(x)
     (averaged * weights).sum().backward()
     matrix = dense(ends, tuple(sizes))
     torch.testing.assert_close(averaged, matrix @ x.detach())
@@ -95,12 +95,24 @@ def test_averages_and_their_gradient_are_a_matrix_product(data: st.DataObject, s
     torch.testing.assert_close(x.grad, matrix.T @ weights)
 
 
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_graph_of_some_edges_is_the_graph_of_those_edges_alone(data: st.DataObject) -> None:
+    """To the last bit: neighbours are added up in the same order."""
+    pairs = [(one, other) for one in range(7) for other in range(one + 1, 7)]
+    ends = edges(*data.draw(st.lists(st.sampled_from(pairs), max_size=20)))
+    kept = torch.tensor(data.draw(st.lists(st.booleans(), min_size=len(ends), max_size=len(ends))), dtype=torch.bool)
+    some, alone = Edges(ends, (2, 3, 2)).graph(kept), Edges(ends[kept], (2, 3, 2)).graph()
+    for field in fields(Graph):
+        assert torch.equal(getattr(some, field.name), getattr(alone, field.name)), field.name
+
+
 def test_autocast_changes_no_more_than_rounding_on_the_way_there_and_back() -> None:
     gradients = []
     for reduced in (False, True):
         x = OWN.clone().requires_grad_()
         with torch.autocast("cpu", torch.bfloat16, enabled=reduced):
-            averaged = Graph.of(ENDS, SIZES).aggregate(x, 2)
+            averaged = Edges(ENDS, SIZES).graph().aggregate(x, 2)
         assert averaged.dtype == torch.float32
         averaged.square().sum().backward()
         gradients.append(x.grad)
@@ -116,7 +128,7 @@ def test_dropping_edges_keeps_what_is_expected(drop: float) -> None:
     for n_kept in range(1, 5):
         for kept in combinations(range(1, 5), n_kept):
             chance = (1 - drop) ** n_kept * drop ** (4 - n_kept)
-            expected += chance * Graph.of(edges(*((0, other) for other in kept)), (1, 4)).average(own)[0].item()
+            expected += chance * Edges(edges(*((0, other) for other in kept)), (1, 4)).graph().average(own)[0].item()
             probability += chance
     assert expected / probability == pytest.approx((1 + 2 + 4 + 11) / 4)
 
