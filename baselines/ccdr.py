@@ -141,14 +141,14 @@ class CCDR(Model):
         source_ends_E2 = drawn(self.source_edges.ends_E2, config.source_edges)
         one, two = self.target_edges.graph(one_E), self.target_edges.graph(two_E)
         source = Edges(source_ends_E2, self.source).graph()
-        one_VD, two_VD, source_VD = self._target_vectors(one), self._target_vectors(two), self._source_vectors(source)
+        one_VD, source_VD = self._target_vectors(one), self._source_vectors(source)
 
         items_ND = one_VD.split(self.target)[1]
         recommendation = linear_cross_entropy(self.users(batch, items_ND), items_ND, batch.targets_T)
         similarity = self._similarity(one, one_VD, self.target_edges.ends_E2, torch.nonzero(one_E)[:, 0])
         every_E = torch.arange(len(source_ends_E2), device=source_ends_E2.device)
         similarity = similarity + self._similarity(source, source_VD, source_ends_E2, every_E)
-        intra = self._between_views(one, one_VD, two, two_VD)
+        intra = self._between_views(one, one_VD, two)
         inter = self._between_sides(one, one_VD, source, source_VD)
         return (
             recommendation
@@ -157,10 +157,11 @@ class CCDR(Model):
             + config.inter_weight * inter
         )
 
-    def _target_vectors(self, graph: Graph) -> Tensor:
+    def _target_vectors(self, graph: Graph, nodes_S: Tensor | None = None) -> Tensor:
         items_ND = self.item_table.weight
         users_UD = items_ND.new_zeros(self.target[0], items_ND.shape[1])
-        return graph.aggregate(torch.cat([users_UD, items_ND, self.attribute_table.weight]), self.config.layers)
+        own_VD = torch.cat([users_UD, items_ND, self.attribute_table.weight])
+        return graph.aggregate(own_VD, self.config.layers, nodes_S)
 
     def _source_vectors(self, graph: Graph) -> Tensor:
         attributes_AD = self.source_attribute_table.weight
@@ -189,17 +190,20 @@ class CCDR(Model):
         sampled_S2 = ends_E2[drawn(among_F, self.config.sampled_edges)]
         return similarity_loss(vectors_VD, sampled_S2, others_S)
 
-    def _between_views(self, one: Graph, one_VD: Tensor, two: Graph, two_VD: Tensor) -> Tensor:
+    def _between_views(self, one: Graph, one_VD: Tensor, two: Graph) -> Tensor:
         """Intra-domain: a user, or an item, in one view of the target against the same in another."""
         n_users, n_items, _ = self.target
         connected_V = (one.degrees_V > 0) & (two.degrees_V > 0)
-
-        def same_in_both(first: int, n_nodes: int) -> Tensor:
-            nodes_S = first + torch.nonzero(connected_V[first : first + n_nodes])[:, 0]
-            nodes_S = drawn(nodes_S, self.config.sampled_nodes)
-            return info_nce(one_VD[nodes_S], two_VD[nodes_S], self.config.temperature)
-
-        return same_in_both(0, n_users) + same_in_both(n_users, n_items)
+        users_S = drawn(torch.nonzero(connected_V[:n_users])[:, 0], self.config.sampled_nodes)
+        items_S = n_users + torch.nonzero(connected_V[n_users : n_users + n_items])[:, 0]
+        items_S = drawn(items_S, self.config.sampled_nodes)
+        sampled = (users_S, items_S)
+        in_two = self._target_vectors(two, torch.cat(sampled)).split([len(nodes_S) for nodes_S in sampled])
+        users, items = (
+            info_nce(one_VD[nodes_S], two_SD, self.config.temperature)
+            for nodes_S, two_SD in zip(sampled, in_two, strict=True)
+        )
+        return users + items
 
     def _between_sides(self, target: Graph, target_VD: Tensor, source: Graph, source_VD: Tensor) -> Tensor:
         """Inter-domain: an attribute seen from either side (taxonomy), and a target item against a source item that has

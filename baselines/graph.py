@@ -15,23 +15,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def _weighted_sums(x_VD: Tensor, graph: Graph, weights_P: Tensor) -> Tensor:
-    """Row v is the weighted sum of the rows of v's neighbours, [V, D]; under autocast it is made in its type.
+def _weighted_sums(x_VD: Tensor, neighbours_P: Tensor, offsets: Tensor, weights_P: Tensor) -> Tensor:
+    """Row v is the weighted sum of the rows that ``neighbours_P[offsets[v] : offsets[v + 1]]`` names; under autocast it
+    is made in its type.
 
     An embedding bag does this at the speed of memory; products with torch's own sparse matrices took twice the time and
     know no bfloat16, which halves it once more.
     """
     device = x_VD.device.type
     compute = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_VD.dtype
-    sums_VD = F.embedding_bag(
-        graph.neighbours_P,
+    sums = F.embedding_bag(
+        neighbours_P,
         x_VD.to(compute),
-        graph.offsets,
+        offsets,
         mode="sum",
         per_sample_weights=weights_P.to(compute),
         include_last_offset=True,
     )
-    return sums_VD.to(x_VD.dtype)
+    return sums.to(x_VD.dtype)
 
 
 class _Average(torch.autograd.Function):
@@ -41,13 +42,42 @@ class _Average(torch.autograd.Function):
     def forward(ctx, x_VD: Tensor, graph: Graph) -> Tensor:
         ctx.graph = graph
         ctx.autocast = torch.is_autocast_enabled(x_VD.device.type)
-        return _weighted_sums(x_VD, graph, graph.weights_P)
+        return _weighted_sums(x_VD, graph.neighbours_P, graph.offsets, graph.weights_P)
 
     @staticmethod
     def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, None]:
-        (d_VD,) = grad_outputs
+        (d_VD,), graph = grad_outputs, ctx.graph
         with torch.autocast(d_VD.device.type, enabled=ctx.autocast):
-            return _weighted_sums(d_VD, ctx.graph, ctx.graph.reverse_weights_P), None
+            return _weighted_sums(d_VD, graph.neighbours_P, graph.offsets, graph.reverse_weights_P), None
+
+
+class _AverageOfSome(torch.autograd.Function):
+    """Rows of the average. Both ways only the pairs of these nodes are read."""
+
+    @staticmethod
+    def forward(ctx, x_VD: Tensor, graph: Graph, nodes_S: Tensor) -> Tensor:
+        ctx.graph, ctx.nodes_S = graph, nodes_S
+        ctx.autocast = torch.is_autocast_enabled(x_VD.device.type)
+        begins_S, degrees_S = graph.offsets[nodes_S], graph.degrees_V[nodes_S]
+        offsets = F.pad(degrees_S.cumsum(0), (1, 0))
+        at_Q = torch.arange(int(offsets[-1]), device=x_VD.device) + (begins_S - offsets[:-1]).repeat_interleave(
+            degrees_S
+        )
+        return _weighted_sums(x_VD, graph.neighbours_P[at_Q], offsets, graph.weights_P[at_Q])
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        (d_SD,), graph, nodes_S = grad_outputs, ctx.graph, ctx.nodes_S
+        n_nodes = len(graph.offsets) - 1
+        place_V = torch.full((n_nodes,), -1, device=d_SD.device)
+        place_V[nodes_S] = torch.arange(len(nodes_S), device=d_SD.device)
+        place_P = place_V[graph.neighbours_P]
+        at_Q = torch.nonzero(place_P >= 0)[:, 0]
+        with torch.autocast(d_SD.device.type, enabled=ctx.autocast):
+            d_VD = _weighted_sums(
+                d_SD, place_P[at_Q], torch.searchsorted(at_Q, graph.offsets), graph.reverse_weights_P[at_Q]
+            )
+        return d_VD, None, None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,17 +96,24 @@ class Graph:
         """How many neighbours each node has."""
         return self.offsets.diff()
 
-    def average(self, x_VD: Tensor) -> Tensor:
-        """The mean of each node's neighbours of one kind, added up over kinds, [V, D]; zero for a node without any."""
-        return _Average.apply(x_VD, self)
+    def average(self, x_VD: Tensor, nodes_S: Tensor | None = None) -> Tensor:
+        """The mean of each node's neighbours of one kind, added up over kinds, [V, D]; zero for a node without any.
 
-    def aggregate(self, x_VD: Tensor, layers: int) -> Tensor:
-        """The mean of each node's own vector and of what one to ``layers`` averages in a row give it, [V, D]."""
+        nodes_S: of these nodes alone, each named once, [S, D].
+        """
+        return _Average.apply(x_VD, self) if nodes_S is None else _AverageOfSome.apply(x_VD, self, nodes_S)
+
+    def aggregate(self, x_VD: Tensor, layers: int, nodes_S: Tensor | None = None) -> Tensor:
+        """The mean of each node's own vector and of what one to ``layers`` averages in a row give it, [V, D].
+
+        nodes_S: of these nodes alone, each named once, [S, D].
+        """
         total_VD = x_VD
-        for _ in range(layers):
+        for _ in range(layers - 1):
             x_VD = self.average(x_VD)
             total_VD = total_VD + x_VD
-        return total_VD / (layers + 1)
+        total = total_VD if nodes_S is None else total_VD[nodes_S]
+        return (total + self.average(x_VD, nodes_S)) / (layers + 1)
 
 
 class Edges(nn.Module):

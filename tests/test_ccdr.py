@@ -107,6 +107,24 @@ def test_a_graph_of_some_edges_is_the_graph_of_those_edges_alone(data: st.DataOb
         assert torch.equal(getattr(some, field.name), getattr(alone, field.name)), field.name
 
 
+@given(data=st.data(), layers=st.integers(1, 3))
+@settings(max_examples=40, deadline=None)
+def test_some_nodes_are_aggregated_as_they_are_among_all(data: st.DataObject, layers: int) -> None:
+    pairs = [(one, other) for one in range(7) for other in range(one + 1, 7)]
+    graph = Edges(edges(*data.draw(st.lists(st.sampled_from(pairs), max_size=20))), (2, 3, 2)).graph()
+    nodes = torch.tensor(data.draw(st.lists(st.integers(0, 6), unique=True)), dtype=torch.int64)
+    weights = torch.arange(1.0, 22).view(7, 3)
+    found = []
+    for some in (False, True):
+        x = torch.randn(7, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+        rows = graph.aggregate(x, layers, nodes) if some else graph.aggregate(x, layers)[nodes]
+        (rows * weights[nodes]).sum().backward()
+        found.append((rows, x.grad))
+    (all_rows, all_grad), (some_rows, some_grad) = found
+    assert torch.equal(some_rows, all_rows)
+    assert torch.equal(some_grad, all_grad)
+
+
 def test_autocast_changes_no_more_than_rounding_on_the_way_there_and_back() -> None:
     gradients = []
     for reduced in (False, True):
