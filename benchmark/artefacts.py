@@ -15,9 +15,10 @@ from benchmark.cards import load_cards
 from benchmark.claims import RUNNING, hold
 from benchmark.derive import keep
 from benchmark.errors import InputError
+from benchmark.place import Place
 from benchmark.plan import ArtefactTask, artefact_of, jobs_of
 from benchmark.precision import resolve_precision
-from benchmark.runner import Place, make_artefact
+from benchmark.runner import make_artefact
 from benchmark.suite import load_suite
 from benchmark.workers import default_workers
 

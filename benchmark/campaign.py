@@ -19,12 +19,13 @@ from benchmark.forecast import Forecast, Hardware
 from benchmark.jobs import Cut, Job
 from benchmark.machine import device_name
 from benchmark.method import registry
+from benchmark.place import Place
 from benchmark.plan import Named, Task, named_jobs, task_of
 from benchmark.precision import resolve_precision
 from benchmark.prepare import Prepared
 from benchmark.ray_workers import RayWorkers, require
 from benchmark.report.leaderboard import render_terminal, write_report
-from benchmark.runner import Facts, Place
+from benchmark.runner import Facts
 from benchmark.shards import Shard
 from benchmark.splits import Split, split_of
 from benchmark.suite import load_suite

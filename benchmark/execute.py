@@ -13,8 +13,9 @@ from typing import Any
 
 from benchmark import claims, pretrain, store
 from benchmark.jobs import Job
+from benchmark.place import Place
 from benchmark.plan import ArtefactTask, Task
-from benchmark.runner import Facts, Outcome, Place, Taken, claim_artefact, run_job
+from benchmark.runner import Facts, Outcome, Taken, claim_artefact, run_job
 from benchmark.workers import Died, Workers
 
 LOOK_SECONDS = 2.0

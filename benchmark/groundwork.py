@@ -15,11 +15,11 @@ from benchmark.encode import provenance
 from benchmark.encoders import FEATURES, EncoderSpec
 from benchmark.errors import InputError
 from benchmark.jobs import Cut, Job, digest
+from benchmark.materials import encoded
 from benchmark.method import Registry
 from benchmark.plan import ArtefactTask
 from benchmark.prepare import Prepared, prepare, prepared
 from benchmark.record import RemovedInfo
-from benchmark.runner import encoded
 from benchmark.splits import instant_of
 from benchmark.suite import Suite
 

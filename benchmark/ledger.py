@@ -10,10 +10,11 @@ from benchmark import claims, store, transfer
 from benchmark.domain import Domain
 from benchmark.execute import facts_key
 from benchmark.jobs import Cut, questions_of
+from benchmark.place import Place
 from benchmark.plan import Named, Task, alike
 from benchmark.prepare import Prepared
 from benchmark.record import Listed, OverlapInfo, Planned, RemovedInfo, SourceInfo, TargetInfo
-from benchmark.runner import Facts, Place
+from benchmark.runner import Facts
 from benchmark.splits import Split
 from benchmark.suite import Suite
 

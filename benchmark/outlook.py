@@ -10,9 +10,10 @@ from benchmark.cards import Cards
 from benchmark.execute import facts_key, row_name
 from benchmark.forecast import Estimate, Forecast, Hardware, Size, in_words
 from benchmark.jobs import digest
+from benchmark.place import Place
 from benchmark.plan import Named, Task, alike
 from benchmark.prepare import Prepared
-from benchmark.runner import Facts, Place
+from benchmark.runner import Facts
 
 
 def estimate(task: Task, facts: Mapping[str, Facts], forecast: Forecast) -> Estimate | None:

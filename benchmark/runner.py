@@ -6,43 +6,28 @@ A worker stays warm between jobs and has one thread, so that a run is the same w
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from benchmark import controls, features, parallel, pretrain, source_text, store
+from benchmark import controls, parallel, pretrain, store
 from benchmark.batches import MAX_LENGTH
 from benchmark.claims import RUNNING, claim
 from benchmark.diagnose import Examined, Texts, diagnose
-from benchmark.domain import Domain, Sequences
-from benchmark.encode import Encoded, cached, drop_words, encode
-from benchmark.encoders import FEATURES
-from benchmark.errors import InputError
+from benchmark.diagnostics import Diagnostics
+from benchmark.domain import Sequences
 from benchmark.files import sweep
 from benchmark.jobs import Job, derive_seed
 from benchmark.machine import commit, device_name, peak_memory_mb, reset_peak_memory, versions
-from benchmark.method import (
-    Learned,
-    Material,
-    Method,
-    Model,
-    PretrainingFamily,
-    Registry,
-    Scorer,
-    ScoringModel,
-    SourceMaterial,
-    configure,
-    registry,
-)
+from benchmark.materials import Materials, of_pretraining, source_texts
+from benchmark.method import Learned, Method, Model, Scorer, ScoringModel
 from benchmark.metrics import per_user
+from benchmark.place import Place
 from benchmark.plan import ArtefactTask, Task
 from benchmark.rank import rank
 from benchmark.record import (
@@ -59,37 +44,8 @@ from benchmark.record import (
     SourceInfo,
     TargetInfo,
 )
-from benchmark.splits import Split, some_users, split_of
-from benchmark.taxonomy import attributes
+from benchmark.splits import Split, some_users
 from benchmark.train import Spent, Trained, Training, refit, train
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a worker finds and leaves things."""
-
-    cache: Path
-    results: Path
-    device: str
-    plugins: tuple[str, ...] = ()
-    replace: bool = False
-
-    @property
-    def registry(self) -> Registry:
-        return registry(self.plugins)
-
-    @property
-    def running(self) -> Path:
-        """Where runs are claimed."""
-        return self.results / RUNNING
-
-    def checkpoints(self, key: str) -> tuple[Path, Path]:
-        """Of training, and of training anew after it."""
-        folder = self.cache / "checkpoints"
-        return folder / f"{key[:32]}.safetensors", folder / f"{key[:32]}.refit.safetensors"
-
-    def log(self, key: str) -> Path:
-        return self.cache / "logs" / f"{key[:12]}.log"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,42 +80,15 @@ class Taken:
     """Nothing was done, for another process is at it."""
 
 
-@lru_cache(maxsize=8)
-def _domain(cache: Path, name: str, fingerprint: str) -> Domain:
-    """A prepared domain, which must still be the one that was planned with."""
-    domain = Domain.load(cache / "domains" / name)
-    if domain.fingerprint != fingerprint:
-        raise InputError(f"{name}: the prepared domain changed since this was planned; run the command again")
-    return domain
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Learnt:
+    """A trained model, how it came to be, and what it made of the questions."""
 
-
-def encoded(cache: Path, domain: Domain, encoder: str, *, noise: float = 0.0, progress: bool = False) -> Encoded:
-    """A domain's encoded texts, or those of a copy without a share of their words, from the cache if they are there."""
-    if encoder.startswith(FEATURES):
-        return features.read(encoder, domain, noisy=noise > 0)
-    texts, label = domain.texts, domain.name
-    if noise:
-        texts = drop_words(texts, noise, derive_seed("noisy copy", domain.fingerprint))
-        label += ", words dropped"
-    return encode(texts, encoder, cache / "encoded", label=label, progress=progress)
-
-
-def matrix(source: Encoded, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The vectors of these rows in memory of this process, writable as torch wants it."""
-    return source.matrix[rows].astype(np.float32, copy=False)
-
-
-@contextmanager
-def logging_to(path: Path) -> Iterator[Callable[[str], None]]:
-    """A function that writes a line at a time to a file, with the time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-
-        def log(line: str) -> None:
-            file.write(f"{store.now()} {line}\n")
-            file.flush()
-
-        yield log
+    model: Model | ScoringModel | Scorer
+    trained: Trained
+    again: Spent
+    """Training anew, in the strict track, before it was interrupted."""
+    ranks: store.Ranks
 
 
 def claim_artefact(task: ArtefactTask, place: Place) -> Path | Taken:
@@ -180,8 +109,8 @@ def make_artefact(task: ArtefactTask, place: Place) -> Path:
     if found:
         return found
     family = place.registry.family(task.spec.family)
-    sequences, text, noisy = parallel.leader_first(lambda: _sources(task, family, place))
-    with logging_to(place.log(task.key)) if parallel.leads() else nullcontext(lambda line: None) as log:
+    sequences, text, noisy = parallel.leader_first(lambda: of_pretraining(task, family, place))
+    with place.logging(task.key) if parallel.leads() else nullcontext(lambda line: None) as log:
         return pretrain.pretrain(
             task.spec,
             family,
@@ -193,36 +122,6 @@ def make_artefact(task: ArtefactTask, place: Place) -> Path:
             device=torch.device(place.device),
             log=log,
         )
-
-
-def _sources(task: ArtefactTask, family: PretrainingFamily, place: Place) -> tuple[Sequences, Tensor, Tensor]:
-    """What a pre-training learns from: the sequences of its sources, their texts, and the noisy copy of these."""
-    spec = task.spec
-    domains = [
-        _domain(place.cache, name, fingerprint)
-        for name, fingerprint in zip(spec.sources, task.parts["sources"], strict=True)
-    ]
-    rounded = task.parts["precision"] == "bfloat16" and family.rounds_text(
-        configure(family.config, spec.config, f"pre-training '{spec.family}'")
-    )
-    text, noisy = (
-        source_text.joined(
-            [encoded(place.cache, domain, spec.encoder, noise=noise) for domain in domains],
-            torch.bfloat16 if rounded else torch.float32,
-            place.cache / "encoded",
-        )
-        for noise in (0.0, family.noise)
-    )
-    return pretrain.merge(domains), text, noisy
-
-
-def _pretraining(task: Task, place: Place) -> pretrain.Artefact | None:
-    if task.artefact is None:
-        return None
-    path = pretrain.find(task.artefact.spec, task.artefact.key, place.cache, place.results)
-    if path is None:
-        raise FileNotFoundError(f"the pre-trained weights {task.artefact.key[:12]} are gone")
-    return pretrain.load(path, task.artefact.key)
 
 
 def run_job(task: Task, facts: Facts, place: Place) -> Outcome | Taken:
@@ -238,14 +137,13 @@ def run_job(task: Task, facts: Facts, place: Place) -> Outcome | Taken:
         for checkpoint in place.checkpoints(task.key):
             sweep(checkpoint)
         sweep(store.run_folder(place.results, task.job, task.key))
-        with logging_to(place.log(task.key)) as log:
+        with place.logging(task.key) as log:
             return _run_job(task, facts, place, log)
 
 
 def _found(folder: Path, task: Task) -> Outcome:
-    run, split = store.read_run(folder), "valid" if task.trial else "test"
-    counts = getattr(run.ranks, f"{split}_greater"), getattr(run.ranks, f"{split}_equal")
-    ndcg = float(per_user("NDCG@10", *counts).mean())
+    run = store.read_run(folder)
+    split, ndcg = _told(run.ranks, task)
     return Outcome(folder=folder, split=split, ndcg=ndcg, seconds=run.record.cost.wall_seconds, found=True)
 
 
@@ -253,63 +151,76 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
     job, device = task.job, torch.device(place.device)
     method = place.registry.method(job.method)
     log(f"{job.target} {job.method} seed {job.seed}{f' under {job.control}' if job.control else ''}")
-    domain = _domain(place.cache, job.target, task.parts["target"])
-    draw = controls.draw_of(domain.fingerprint, job.seed)
-    split = controls.learnt(job.control, split_of(domain, job.cut), draw)
-    whose_N = controls.contents(job.control, domain.n_items, draw)
-    text = encoded(place.cache, domain, job.encoder) if job.encoder else None
-    artefact = _pretraining(task, place)
-    read = _own_sources(task, method, place)
-    taxonomy = attributes([domain, *read]) if "taxonomy" in method.needs else []
-    sources = _source_material(task, method, place, read, taxonomy[1:]) if read else None
+    materials = Materials.read(task, method, place)
     reset_peak_memory(device)
     started, core_started = time.perf_counter(), time.process_time()
     config = method.configure(job.config)
+    learnt = _learn(task, method, config, materials, place, log)
+    earlier, again = learnt.trained.earlier, learnt.again
+    cost = Cost(
+        wall_seconds=earlier.wall_seconds + again.wall_seconds + time.perf_counter() - started,
+        core_seconds=earlier.core_seconds + again.core_seconds + time.process_time() - core_started,
+        peak_memory_mb=peak_memory_mb(device),
+        device=device_name(device),
+        threads=torch.get_num_threads(),
+    )
+    record = _record(task, facts, method, materials, learnt, cost)
+    diagnostics = _diagnostics(task, facts, method, config, materials, learnt.model, place, log)
+    folder = store.write_run(place.results, record, learnt.ranks, diagnostics, replace=place.replace)
+    for checkpoint in place.checkpoints(task.key):
+        checkpoint.unlink(missing_ok=True)
+    split, ndcg = _told(learnt.ranks, task)
+    log(f"done: {split} NDCG@10 {ndcg:.4f} after {cost.wall_seconds:.1f} s")
+    return Outcome(folder=folder, split=split, ndcg=ndcg, seconds=cost.wall_seconds)
+
+
+def _learn(
+    task: Task, method: Method, config: Any, materials: Materials, place: Place, log: Callable[[str], None]
+) -> _Learnt:
+    """Train, select, and rank; in the strict track ranks for test are those of a model trained anew on what is known
+    by then."""
+    job, split, device = task.job, materials.split, torch.device(place.device)
 
     def shown(whole: Split) -> Split:
         """What it may learn from, and be selected on."""
         share = job.few_shot
-        return whole if share is None else some_users(whole, share, domain.fingerprint, job.seed)
+        return whole if share is None else some_users(whole, share, materials.domain.fingerprint, job.seed)
 
     def build(sequences: Sequences) -> Model | ScoringModel | Scorer:
         torch.manual_seed(derive_seed(job.seed, "initial weights"))
-        material = Material(
-            n_items=domain.n_items,
-            train=sequences,
-            text=matrix(text, whose_N) if text else None,
-            taxonomy=tuple(taxonomy[0][item] for item in whose_N) if "taxonomy" in method.needs else None,
-            sources=sources,
-            pretrained={name: value.clone() for name, value in artefact.weights.items()} if artefact else None,
-        )
-        built = method.build(config, material)
+        built = method.build(config, materials.material(sequences))
         return built.to(device) if isinstance(built, Learned) else built
 
-    built = build(shown(split).train)
-    limit = MAX_LENGTH - (built.room if isinstance(built, Model) else 0)
-    selection, asked = controls.asked(job.control, split, draw, limit)
+    model = build(shown(split).train)
+    limit = MAX_LENGTH - (model.room if isinstance(model, Model) else 0)
+    selection, asked = controls.asked(job.control, split, materials.draw, limit)
     trained, again = Trained(curve=(), best_epoch=0, stopped="not trained"), Spent()
-    checkpoints = place.checkpoints(task.key)
-    if method.trained and not isinstance(built, Learned):
+    first, second = place.checkpoints(task.key)
+    if method.trained and not isinstance(model, Learned):
         raise TypeError(
             f"method '{method.name}' builds no Model or ScoringModel: the loop can't train it; "
             "register it as trained=False"
         )
     settings = Training(**task.parts["training"])
-    if isinstance(built, Learned) and method.trained:
-        trained = train(built, shown(selection), settings, job.seed, device=device, checkpoint=checkpoints[0], log=log)
-    valid = rank(built, asked.valid, split.n_items, device)
+    if isinstance(model, Learned) and method.trained:
+        trained = train(model, shown(selection), settings, job.seed, device=device, checkpoint=first, log=log)
+    valid = rank(model, asked.valid, split.n_items, device)
     if split.in_time is not None:
-        built = build(split.in_time.refit)
-        if isinstance(built, Learned) and method.trained:
-            known, epochs = split.in_time.refit, trained.best_epoch
-            again = refit(built, known, settings, epochs, job.seed, device=device, checkpoint=checkpoints[1], log=log)
+        known, epochs = split.in_time.refit, trained.best_epoch
+        model = build(known)
+        if isinstance(model, Learned) and method.trained:
+            again = refit(model, known, settings, epochs, job.seed, device=device, checkpoint=second, log=log)
             trained = replace(trained, stopped=f"{trained.stopped}; trained anew for {epochs} epochs")
-    test = rank(built, asked.test, split.n_items, device)
+    test = rank(model, asked.test, split.n_items, device)
     ranks = store.Ranks(
         valid_greater=valid.greater, valid_equal=valid.equal, test_greater=test.greater, test_equal=test.equal
     )
-    seconds = trained.earlier.wall_seconds + again.wall_seconds + time.perf_counter() - started
-    record = Record(
+    return _Learnt(model=model, trained=trained, again=again, ranks=ranks)
+
+
+def _record(task: Task, facts: Facts, method: Method, materials: Materials, learnt: _Learnt, cost: Cost) -> Record:
+    job, text, trained = task.job, materials.text, learnt.trained
+    return Record(
         key=task.key,
         key_parts=dict(task.parts),
         job=job.published(),
@@ -325,10 +236,10 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
         sources=facts.sources,
         overlap=facts.overlap,
         removed=facts.removed,
-        questions=_questions(job, split),
+        questions=_questions(job, materials.split),
         encoder=EncoderInfo(provenance=text.provenance, sha256=text.sha256) if text else None,
-        pretraining=_pretraining_info(artefact),
-        parameters=_parameters(built, trained=method.trained),
+        pretraining=_pretraining_info(materials.artefact),
+        parameters=_parameters(learnt.model, trained=method.trained),
         learning_curve=tuple(
             Epoch(epoch=e.epoch, loss=e.loss, valid=e.valid, seconds=e.train_seconds + e.rank_seconds)
             for e in trained.curve
@@ -336,39 +247,45 @@ def _run_job(task: Task, facts: Facts, place: Place, log: Callable[[str], None])
         best_epoch=trained.best_epoch if trained.curve else None,
         stopped=trained.stopped,
         tuning=task.tuning,
-        cost=Cost(
-            wall_seconds=seconds,
-            core_seconds=trained.earlier.core_seconds + again.core_seconds + time.process_time() - core_started,
-            peak_memory_mb=peak_memory_mb(device),
-            device=device_name(device),
-            threads=torch.get_num_threads(),
-        ),
+        cost=cost,
         versions=versions(),
         commit=commit(),
         warnings=facts.warnings,
-        ranks_sha256=ranks.sha256,
+        ranks_sha256=learnt.ranks.sha256,
         created=store.now(),
     )
-    diagnostics = None
-    # figures show models as they are: what a control leaves of one is told by its ranks
-    if text is not None and isinstance(built, Model) and job.control is None:
-        examined = Examined(
-            method=method,
-            config=config,
-            model=built,
-            target=Texts(domain=domain, text_NF=text.matrix),
-            split=split,
-            pretrained=artefact.weights if artefact else None,
-            device=device,
-        )
-        diagnostics = diagnose(task.key, examined, lambda: _texts(task, place), show=facts.may_show, log=log)
-    folder = store.write_run(place.results, record, ranks, diagnostics, replace=place.replace)
-    for checkpoint in checkpoints:
-        checkpoint.unlink(missing_ok=True)
-    split_shown, told = ("valid", valid) if task.trial else ("test", test)
-    ndcg = float(per_user("NDCG@10", told.greater, told.equal).mean())
-    log(f"done: {split_shown} NDCG@10 {ndcg:.4f} after {seconds:.1f} s")
-    return Outcome(folder=folder, split=split_shown, ndcg=ndcg, seconds=seconds)
+
+
+def _diagnostics(
+    task: Task,
+    facts: Facts,
+    method: Method,
+    config: Any,
+    materials: Materials,
+    model: object,
+    place: Place,
+    log: Callable[[str], None],
+) -> Diagnostics | None:
+    """Of a model that reads texts, and under no control: what that leaves of a model is told by its ranks."""
+    if materials.text is None or not isinstance(model, Model) or task.job.control is not None:
+        return None
+    examined = Examined(
+        method=method,
+        config=config,
+        model=model,
+        target=Texts(domain=materials.domain, text_NF=materials.text.matrix),
+        split=materials.split,
+        pretrained=materials.artefact.weights if materials.artefact else None,
+        device=torch.device(place.device),
+    )
+    return diagnose(task.key, examined, lambda: source_texts(task, place), show=facts.may_show, log=log)
+
+
+def _told(ranks: store.Ranks, task: Task) -> tuple[str, float]:
+    """The split of which is told how a run went, and NDCG@10 on it."""
+    split = "valid" if task.trial else "test"
+    counts = getattr(ranks, f"{split}_greater"), getattr(ranks, f"{split}_equal")
+    return split, float(per_user("NDCG@10", *counts).mean())
 
 
 def _questions(job: Job, split: Split) -> Questions | None:
@@ -382,53 +299,6 @@ def _questions(job: Job, split: Split) -> Questions | None:
         test=len(split.test.targets),
         users=len(np.unique(split.in_time.test_users)),
         left_out=split.in_time.left_out,
-    )
-
-
-def _own_sources(task: Task, method: Method, place: Place) -> list[Domain]:
-    """The source domains that a method reads itself, having no pre-training artefact to start from."""
-    return _source_domains(task, place) if method.reads_sources else []
-
-
-def _source_domains(task: Task, place: Place) -> list[Domain]:
-    return [
-        _domain(place.cache, name, fingerprint)
-        for name, fingerprint in zip(task.job.sources, task.parts["sources"], strict=True)
-    ]
-
-
-def _texts(task: Task, place: Place) -> list[Texts]:
-    """The sources with their encoded texts; raises InputError where these are not in the cache.
-
-    They may never have been needed: published weights spare those who use them the encoding of all sources.
-    """
-    found, encoder = [], task.job.encoder or ""
-    for domain in _source_domains(task, place):
-        if encoder.startswith(FEATURES):
-            text_NF = features.vectors(encoder, domain)
-        elif (known := cached(domain.texts, encoder, place.cache / "encoded")) is not None:
-            text_NF = known.matrix
-        else:
-            raise InputError(f"the texts of {domain.name} were not encoded here, since its weights were at hand")
-        found.append(Texts(domain=domain, text_NF=text_NF))
-    return found
-
-
-def _source_material(
-    task: Task,
-    method: Method,
-    place: Place,
-    domains: Sequence[Domain],
-    taxonomies: Sequence[tuple[tuple[str, ...], ...]],
-) -> SourceMaterial:
-    text = None
-    if task.job.encoder and "text" in method.needs:
-        text = np.concatenate([encoded(place.cache, domain, task.job.encoder).matrix for domain in domains])
-    return SourceMaterial(
-        n_items=sum(domain.n_items for domain in domains),
-        train=pretrain.merge(domains),
-        text=text,
-        taxonomy=tuple(chain.from_iterable(taxonomies)) if "taxonomy" in method.needs else None,
     )
 
 

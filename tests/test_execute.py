@@ -15,8 +15,9 @@ from benchmark import store
 from benchmark.claims import claim, hold, is_free
 from benchmark.execute import execute, facts_key
 from benchmark.jobs import digest
+from benchmark.place import Place
 from benchmark.plan import Task
-from benchmark.runner import Outcome, Place, Taken, run_job
+from benchmark.runner import Outcome, Taken, run_job
 from benchmark.workers import Died
 
 

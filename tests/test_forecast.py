@@ -10,9 +10,9 @@ from results_tree import make_job, make_pretraining, make_ranks, make_record, ma
 from benchmark.forecast import Estimate, Forecast, Hardware, Size, in_words
 from benchmark.jobs import Pretraining
 from benchmark.outlook import say_forecast
+from benchmark.place import Place
 from benchmark.plan import Named
 from benchmark.record import Cost, Epoch, Record
-from benchmark.runner import Place
 
 
 def run(method: str, target: str, users: int, items: int, interactions: int, pace: float, epochs: int = 4) -> Record:

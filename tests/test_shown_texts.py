@@ -17,6 +17,7 @@ from benchmark import campaign, diagnose, execute, pretrain, runner
 from benchmark.cards import card_folder
 from benchmark.diagnostics import Diagnostics
 from benchmark.execute import Failed
+from benchmark.place import Place as RunPlace
 from benchmark.plan import Task
 from benchmark.runner import Facts, make_artefact, run_job
 from benchmark.store import list_runs, read_diagnostics, read_run
@@ -25,7 +26,7 @@ from benchmark.verify import verify
 USED = ("demo-shop", "demo-kitchen")
 
 
-def here(tasks: Sequence[Task], facts: Mapping[str, Facts], place: runner.Place, **_: Any) -> list[Failed]:
+def here(tasks: Sequence[Task], facts: Mapping[str, Facts], place: RunPlace, **_: Any) -> list[Failed]:
     """Runs everything in this process, so that a test can change what runs."""
     torch.set_num_threads(1)
     for task in tasks:

@@ -18,9 +18,10 @@ from benchmark.errors import InputError
 from benchmark.groundwork import provenances
 from benchmark.jobs import Pretraining
 from benchmark.method import Pretrainer, PretrainingFamily, registry
+from benchmark.place import Place
 from benchmark.plan import artefact_of
 from benchmark.pretrain import key_parts, load_tensors, merge, pretrain
-from benchmark.runner import Place, make_artefact
+from benchmark.runner import make_artefact
 from benchmark.source_text import joined
 from benchmark.testing import toy_domain
 

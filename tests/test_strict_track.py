@@ -31,7 +31,7 @@ from torch import Tensor
 
 from baselines.sasrec import METHODS as SASREC
 from baselines.sasrec import SASRec
-from benchmark import campaign, pretrain, runner
+from benchmark import campaign, pretrain
 from benchmark.batches import Windows
 from benchmark.diagnose import USERS
 from benchmark.domain import Domain, Sequences
@@ -39,6 +39,7 @@ from benchmark.errors import IncompatibleRuns, InputError
 from benchmark.execute import Failed, facts_key
 from benchmark.jobs import Cut
 from benchmark.method import Material, Method, NoConfig
+from benchmark.place import Place as RunPlace
 from benchmark.plan import Task
 from benchmark.report.compare import compare
 from benchmark.report.leaderboard import render_terminal, write_report
@@ -91,7 +92,7 @@ STRICT: dict[str, Any] = {
 }
 
 
-def here(tasks: Sequence[Task], facts: Mapping[str, Facts], place: runner.Place, **_: Any) -> list[Failed]:
+def here(tasks: Sequence[Task], facts: Mapping[str, Facts], place: RunPlace, **_: Any) -> list[Failed]:
     """Runs everything in this process, so that what methods tell is heard."""
     torch.set_num_threads(1)
     for task in tasks:

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from benchmark.domain import Domain
+from benchmark.machine import versions
 from benchmark.precision import resolve_precision
-from benchmark.runner import versions
 
 from . import generated
 from .contenders import CPU
