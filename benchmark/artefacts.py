@@ -115,8 +115,9 @@ def _plan(order: Order, place: Place, say: Callable[[str], None]) -> list[Artefa
     fingerprints = groundwork.fingerprints(prepared)
     encoders = groundwork.provenances(spec.encoder for spec in specs)
     precision = resolve_precision("auto", torch.device(place.device))
-    tasks = {task.key: task for task in (artefact_of(spec, fingerprints, encoders, precision) for spec in specs)}
-    missing = [t for t in tasks.values() if not pretrain.find(t.spec, t.key, place.cache, place.results)]
+    made = (artefact_of(spec, fingerprints, encoders, precision, place.has) for spec in specs)
+    tasks = {task.key: task for task in made}
+    missing = [task for task in tasks.values() if not place.has(task)]
     if parallel.leads():
         texts = [text for task in missing for text in groundwork.texts_of(task, place.registry)]
         groundwork.encode_all(texts, prepared, place.cache)

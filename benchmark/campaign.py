@@ -21,7 +21,7 @@ from benchmark.machine import device_name
 from benchmark.method import registry
 from benchmark.place import Place
 from benchmark.plan import Named, Task, named_jobs, task_of
-from benchmark.precision import resolve_precision
+from benchmark.precision import own_first, resolve_precision
 from benchmark.prepare import Prepared
 from benchmark.ray_workers import RayWorkers, require
 from benchmark.report.leaderboard import render_terminal, write_report
@@ -101,17 +101,6 @@ def run(campaign: Campaign, say: Callable[[str], None], then: Then | None = None
     settled = groundwork.settle([named.job for named in jobs], prepared, drop_overlap=campaign.drop_overlap, say=say)
     prepared = settled.prepared
     jobs = [replace(named, job=job) for named, job in zip(jobs, settled.jobs, strict=True)]
-    make = _making(prepared, encoders, device)
-    tried = tuning.candidates(jobs, make, known, campaign.trials, suite.tuning) if campaign.trials else []
-    if campaign.trials:
-        tasks = [task for row in tried for task in row.tasks]
-    elif campaign.tuned:
-        tasks = tuning.settled(jobs, make, known, campaign.results, say, decides)
-    else:
-        tasks = [make(named) for named in jobs]
-    # two names of the same data are no second run
-    tasks = list({task.key: task for task in tasks}.values())
-    facts = ledger.facts_of(tasks, prepared, settled.removed)
     place = Place(
         cache=campaign.cache.resolve(),
         results=campaign.results.resolve(),
@@ -119,6 +108,18 @@ def run(campaign: Campaign, say: Callable[[str], None], then: Then | None = None
         plugins=campaign.plugins,
         replace=campaign.replace,
     )
+    precision = resolve_precision("auto", device)
+    make, *elsewhere = (_making(prepared, encoders, each, place) for each in own_first(precision))
+    tried = tuning.candidates(jobs, make, known, campaign.trials, suite.tuning) if campaign.trials else []
+    if campaign.trials:
+        tasks = [task for row in tried for task in row.tasks]
+    elif campaign.tuned:
+        tasks = tuning.settled(jobs, (make, *elsewhere), known, campaign.results, say, decides)
+    else:
+        tasks = [make(named) for named in jobs]
+    # two names of the same data are no second run
+    tasks = list({task.key: task for task in tasks}.values())
+    facts = ledger.facts_of(tasks, prepared, settled.removed)
     forecast = Forecast.of(place.results)
     mine = _shard(campaign, tasks, facts, forecast, place)
     stored = _stored(mine, place, say)
@@ -130,7 +131,7 @@ def run(campaign: Campaign, say: Callable[[str], None], then: Then | None = None
     say(f"suite {suite.name}: {len(mine) + len(waiting)} {what}, {len(mine) - len(todo)} already stored{wait}")
     tuning.announce(tried, stored, campaign.trials, say)
     sizes = outlook.sizes_of([*domains, *prepared], prepared, cards)
-    hardware = Hardware(device=device_name(device), precision=resolve_precision("auto", device))
+    hardware = Hardware(device=device_name(device), precision=precision)
     outlook.say_forecast(todo, waiting, sizes, forecast, hardware, place, say)
     if campaign.dry_run:
         return []
@@ -257,20 +258,19 @@ def _splits(
 
 
 def _making(
-    prepared: Mapping[str, Prepared], encoders: Mapping[str, Mapping[str, Any]], device: torch.device
+    prepared: Mapping[str, Prepared], encoders: Mapping[str, Mapping[str, Any]], precision: str, place: Place
 ) -> Callable[[Named], Task]:
-    """What gives jobs on these data and encoders their keys."""
+    """What gives jobs on these data and encoders the keys that they have where ``auto`` is this precision."""
     fingerprints = groundwork.fingerprints(prepared)
-    precision = resolve_precision("auto", device)
-    return lambda named: replace(task_of(named.job, fingerprints, encoders, precision), label=named.label)
+    return lambda named: replace(task_of(named.job, fingerprints, encoders, precision, place.has), label=named.label)
 
 
 def _encode(tasks: Sequence[Task], prepared: Mapping[str, Prepared], place: Place) -> None:
     """Encode all texts that the tasks read."""
     wanted = [(task.job.target, task.job.encoder, 0.0) for task in tasks if task.job.encoder]
     artefacts = {task.artefact.key: task.artefact for task in tasks if task.artefact}
-    for key, artefact in artefacts.items():
-        if pretrain.find(artefact.spec, key, place.cache, place.results) is None:
+    for artefact in artefacts.values():
+        if not place.has(artefact):
             wanted += groundwork.texts_of(artefact, place.registry)
     for task in tasks:
         method = place.registry.method(task.job.method)

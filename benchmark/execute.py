@@ -72,7 +72,7 @@ class _Schedule:
         self.total, self.done = len(tasks), 0
         self.failed: list[Failed] = []
         wanted = {task.artefact.key: task.artefact for task in tasks if task.artefact}
-        missing = {k: a for k, a in wanted.items() if not pretrain.find(a.spec, k, place.cache, place.results)}
+        missing = {key: artefact for key, artefact in wanted.items() if not place.has(artefact)}
         ready = [task for task in tasks if not task.artefact or task.artefact.key not in missing]
         self.waiting = {key: [t for t in tasks if t.artefact and t.artefact.key == key] for key in missing}
         # what differs in length only is made in turn, the shortest first: a longer one goes on from a shorter one

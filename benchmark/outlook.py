@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 
-from benchmark import groundwork, pretrain
+from benchmark import groundwork
 from benchmark.cards import Cards
 from benchmark.execute import facts_key, row_name
 from benchmark.forecast import Estimate, Forecast, Hardware, Size, in_words
@@ -59,7 +59,7 @@ def say_forecast(
         total, guessed = total + seconds * times, guessed or estimate.guessed
 
     artefacts = {task.artefact.key: task.artefact for task in tasks if task.artefact}
-    missing = [a.spec for key, a in artefacts.items() if not pretrain.find(a.spec, key, place.cache, place.results)]
+    missing = [artefact.spec for artefact in artefacts.values() if not place.has(artefact)]
     specs = [*missing, *(named.job.pretraining for named in waiting if named.job.pretraining)]
     # what differs in length alone is one piece of work: a longer one goes on from a shorter one
     for group in alike(specs, lambda spec: digest({**asdict(spec), "epochs": None})):

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark import store
+from benchmark import pretrain, store
 from benchmark.claims import RUNNING
 from benchmark.method import Registry, registry
+from benchmark.plan import ArtefactTask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,10 @@ class Place:
         """Of training, and of training anew after it."""
         folder = self.cache / "checkpoints"
         return folder / f"{key[:32]}.safetensors", folder / f"{key[:32]}.refit.safetensors"
+
+    def has(self, artefact: ArtefactTask) -> bool:
+        """Whether these pre-trained weights are at hand."""
+        return pretrain.find(artefact.spec, artefact.key, self.cache, self.results) is not None
 
     def log(self, key: str) -> Path:
         return self.cache / "logs" / f"{key[:12]}.log"

@@ -15,6 +15,7 @@ from benchmark import controls, pretrain
 from benchmark.errors import InputError, unknown
 from benchmark.jobs import PROTOCOL, Cut, Job, Pretraining, digest, share_of_users
 from benchmark.method import Budget, Method, PretrainingFamily, Registry, configure, content
+from benchmark.precision import own_first
 from benchmark.record import Tuning
 from benchmark.suite import MethodEntry, PretrainingEntry, Suite
 from benchmark.train import Training
@@ -245,25 +246,40 @@ def _pretrainings(
 
 
 def artefact_of(
-    spec: Pretraining, fingerprints: Mapping[str, str], encoders: Mapping[str, Mapping[str, Any]], precision: str
+    spec: Pretraining,
+    fingerprints: Mapping[str, str],
+    encoders: Mapping[str, Mapping[str, Any]],
+    precision: str,
+    there: Callable[[ArtefactTask], bool] = lambda artefact: False,
 ) -> ArtefactTask:
     """Give a pre-training its key; arguments as of `task_of`."""
-    parts = pretrain.key_parts(spec, fingerprints, encoders[spec.encoder], precision)
-    return ArtefactTask(spec=spec, key=digest(parts), parts=parts)
+
+    def made_in(precision: str) -> ArtefactTask:
+        parts = pretrain.key_parts(spec, fingerprints, encoders[spec.encoder], precision)
+        return ArtefactTask(spec=spec, key=digest(parts), parts=parts)
+
+    own, *others = (made_in(each) for each in own_first(precision))
+    return own if there(own) else next(filter(there, others), own)
 
 
 def task_of(
-    job: Job, fingerprints: Mapping[str, str], encoders: Mapping[str, Mapping[str, Any]], precision: str
+    job: Job,
+    fingerprints: Mapping[str, str],
+    encoders: Mapping[str, Mapping[str, Any]],
+    precision: str,
+    there: Callable[[ArtefactTask], bool] = lambda artefact: False,
 ) -> Task:
     """Give a job its key.
 
     fingerprints: of every domain the job names. encoders: provenance by encoder name. precision: what ``auto`` is here.
+    there: whether pre-trained weights are at hand. Those that were trained in another precision, on a machine of
+    another kind, are as good as those that would have to be made.
     """
 
     def resolved(settings: Mapping[str, Any]) -> dict[str, Any]:
         return {**settings, "precision": precision} if settings.get("precision") == "auto" else dict(settings)
 
-    artefact = artefact_of(job.pretraining, fingerprints, encoders, precision) if job.pretraining else None
+    artefact = artefact_of(job.pretraining, fingerprints, encoders, precision, there) if job.pretraining else None
     parts = {
         "protocol": PROTOCOL,
         "track": job.track,

@@ -18,5 +18,10 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     return "bfloat16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "float32"
 
 
+def own_first(precision: str) -> tuple[str, ...]:
+    """All that ``auto`` may mean on one machine or another, beginning with what it means here."""
+    return (precision, *(other for other in PRECISIONS[1:] if other != precision))
+
+
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()

@@ -120,7 +120,7 @@ def outcome(tried: Sequence[Candidates], results: Path) -> list[TunedRow]:
 
 def settled(
     jobs: Sequence[Named],
-    make: Making,
+    making: Sequence[Making],
     registry: Registry,
     results: Path,
     say: Callable[[str], None],
@@ -128,11 +128,13 @@ def settled(
 ) -> list[Task]:
     """The tasks of a suite's jobs with the settings that were chosen; rows that were not tuned stay as given.
 
+    making: the keys of this machine, then those of machines that train in another precision: what was chosen there is
+    taken over, and the runs have keys of this one.
     decides: the target whose trials decide for those that have none of their own.
 
     Raises InputError where nothing of the suite was tuned, and where the list says of a trial what can't be its key.
     """
-    tasks, untuned = [], {}
+    make, tasks, untuned = making[0], [], {}
     lists = {suite: trials.read(results, suite) for suite in {named.job.suite for named in jobs}}
     for named in jobs:
         job = named.job
@@ -145,7 +147,8 @@ def settled(
                 f"{results / job.suite / store.TUNING}: there is no such list of trials; "
                 f"run `transrec tune {job.suite} --trials N` first, or leave out --tuned"
             )
-        row = known.row(make(replace(named, job=replace(job, seed=0))).key)
+        first = replace(named, job=replace(job, seed=0))
+        tried_by, row = next(((by, row) for by in making if (row := known.row(by(first).key))), (make, None))
         if row is None and decides and decides != job.target:
             row = known.alike(decides, job)
         if row is None or row.best is None:
@@ -158,12 +161,13 @@ def settled(
             note = f"taken over from {row.target}: {trials.note(row)}"
             tasks.append(replace(make(replace(named, job=chosen)), tuning=Tuning(trials=0, note=note)))
             continue
-        if make(replace(named, job=replace(chosen, seed=0))).key != row.best.key:
+        if tried_by(replace(named, job=replace(chosen, seed=0))).key != row.best.key:
             raise InputError(
                 f"{results / job.suite / store.TUNING}: {in_words(row.best.settings)} of {job.method} on {job.target} "
                 f"is not the run {row.best.key[:12]}; tune again"
             )
-        tasks.append(replace(make(replace(named, job=chosen)), tuning=Tuning(trials=row.done, note=trials.note(row))))
+        note = trials.note(row) + ("" if tried_by is make else ", on a machine of another precision")
+        tasks.append(replace(make(replace(named, job=chosen)), tuning=Tuning(trials=row.done, note=note)))
     for (target, method), why in untuned.items():
         say(f"warning: {target} {method} is run as given: {why}")
     return tasks

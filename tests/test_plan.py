@@ -448,3 +448,16 @@ def test_stored_runs_keep_the_keys_that_their_suite_gives_them_today(name: str) 
     assert stored <= {task.key for task in tasks}
     by_key = {task.key: task for task in tasks}
     assert all(by_key[record.key].parts == record.key_parts for record in records)
+
+
+@pytest.mark.parametrize(
+    ("at_hand", "taken"), [((), "float32"), (("float32", "bfloat16"), "float32"), (("bfloat16",), "bfloat16")]
+)
+def test_weights_that_are_there_are_taken_whatever_they_were_trained_in(at_hand: tuple[str, ...], taken: str) -> None:
+    """A run's own precision stays that of the machine."""
+    (job, *_) = jobs(methods=["UniSRec_t"], targets=["target"])
+    found = task_of(job, FINGERPRINTS, ENCODERS, "float32", lambda artefact: artefact.parts["precision"] in at_hand)
+    assert found.artefact is not None
+    assert found.artefact.parts["precision"] == taken
+    assert found.parts["pretraining"] == found.artefact.key
+    assert found.parts["training"]["precision"] == "float32"

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from in_process import jobs_run_here
@@ -25,6 +26,7 @@ from test_campaign import Done, Place
 from benchmark import trials
 from benchmark.errors import InputError
 from benchmark.method import registry
+from benchmark.precision import own_first, resolve_precision
 from benchmark.record import Planned
 from benchmark.report.export import render_json
 from benchmark.report.latex import render_tables
@@ -381,6 +383,15 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, dict[str, Do
         done["run"] = place.transrec(
             "run", suite, "--tuned", "--workers", "1", "--methods", "Popularity,SASRec", *plugin
         )
+        shutil.copytree(place.results, place.folder / "elsewhere")
+        with pytest.MonkeyPatch.context() as other:
+            (precision,) = own_first(resolve_precision("auto", torch.device("cpu")))[1:]
+            other.setattr("benchmark.campaign.resolve_precision", lambda *_: precision)
+            done["elsewhere"] = place.transrec(
+                *("run", suite, "--tuned", "--workers", "1", "--methods", "SASRec,UniSRec_t"),
+                *("--results", place.folder / "elsewhere", "--reports", place.folder / "elsewhere-reports"),
+                *plugin,
+            )
         one = {"learning_rate": [1e-8], "target": "demo-shop"}
         both = place.suite(methods=rows, training=hopeless, targets=["demo-shop", "demo-workshop"], tuning=one)
         done["one"] = place.transrec("tune", both, "--trials", "1", "--dry-run", *plugin)
@@ -482,6 +493,34 @@ def test_a_tuned_suite_runs_what_was_chosen(tuned: tuple[Place, dict[str, Done]]
     assert 'data-column="trials"' in page
     assert 'case "trials"' in page
     assert verify(place.results) == []
+
+
+def test_what_was_tuned_and_pre_trained_in_one_precision_serves_the_other(tuned: tuple[Place, dict[str, Done]]) -> None:
+    place, done = tuned
+    assert done["elsewhere"].code == 0, done["elsewhere"].err
+    assert "as given" not in done["elsewhere"].out
+    assert "pre-train:" not in done["elsewhere"].out
+    records = [read_run(folder).record for folder in list_runs(place.folder / "elsewhere", "tiny")]
+    (precision,) = own_first(resolve_precision("auto", torch.device("cpu")))[1:]
+    made = [record for record in records if record.key_parts.get("training", {}).get("precision") == precision]
+    assert {record.job.method for record in made} == {"SASRec", "UniSRec_t"}
+    tried = tried_of(place.results / "tiny" / "tuning.json")
+    for record in made:
+        row = tried[record.job.method]
+        assert record.job.training["learning_rate"] == row["trials"][row["chosen"]]["settings"]["learning_rate"]
+        assert record.tuning.trials == 3
+        assert record.tuning.note.endswith("on a machine of another precision")
+    weights = {
+        run.record.pretraining.key
+        for run in map(read_run, list_runs(place.results, "tiny+trials"))
+        if run.record.pretraining
+    }
+    assert {record.pretraining.key for record in made if record.pretraining} == weights
+    (table,) = json.loads((place.folder / "elsewhere-reports" / "tiny" / "leaderboard.json").read_text())["tables"]
+    assert {row["method"]: row["trials"] for row in table["rows"] if row["method"] in ("SASRec", "UniSRec_t")} == {
+        "SASRec": 3,
+        "UniSRec_t": 3,
+    }
 
 
 def test_without_a_list_a_tuned_run_is_refused(tuned: tuple[Place, dict[str, Done]]) -> None:

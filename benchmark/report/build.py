@@ -209,11 +209,12 @@ def _budgets(rows: Sequence[Row], groups: Iterable[Sequence[Outcome]], tuned: Se
     found, reasons = [], []
     for row, group in zip(rows, groups, strict=True):
         keys = [outcome.record.key for outcome in group]
-        budget = next((chosen[key] for key in keys if key in chosen), None)
+        budget = next((chosen[key] for key in keys if key in chosen), None) or _elsewhere(group[0].record, tuned)
         shown, reason = row, "not tuned"
         if budget is not None:
             reason = trials.shortfall(budget)
-            shown = replace(row, trials=budget.done, tuning=_in_words(budget.done, trials.note(budget)))
+            note = trials.note(budget) if chosen.keys() & set(keys) else group[0].record.tuning.note
+            shown = replace(row, trials=budget.done, tuning=_in_words(budget.done, note))
         elif any(outcome.record.job.training for outcome in group):
             shown = replace(row, trials=0)
             if tried.intersection(keys):
@@ -227,6 +228,16 @@ def _budgets(rows: Sequence[Row], groups: Iterable[Sequence[Outcome]], tuned: Se
         replace(row, under_tuned=reason) if row.trials is not None and row.trials < most else row
         for row, reason in zip(found, reasons, strict=True)
     ]
+
+
+def _elsewhere(record: Record, tuned: Sequence[TunedRow]) -> TunedRow | None:
+    """The trials that a run says it took its settings from, which were made on a machine of another precision."""
+    wanted = (record.job.target, record.job.track, record.job.method, record.job.setting)
+    for row in tuned if record.tuning.trials else ():
+        alike = (row.target, row.track, row.method, row.setting) == wanted and row.done == record.tuning.trials
+        if alike and row.best and trials.defaults_of(record, row.space) == row.best.settings:
+            return row
+    return None
 
 
 def _position(row: Row) -> tuple[int, int, bool]:
