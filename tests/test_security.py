@@ -21,13 +21,14 @@ import yaml
 from results_tree import make_job, make_key, planned, store_context, store_run
 from safetensors.torch import save_file
 
-from benchmark import cli, data_commands, encode, files, pretrain, store, strict, train
+from benchmark import cli, encode, files, pretrain, store, strict, train
 from benchmark.cards import load_card
 from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError
 from benchmark.formats import lines, read_atomic, read_tables, write_atomic, write_unisrec
 from benchmark.language_model import MODEL_FILES
 from benchmark.method import load_plugin
+from benchmark.prepare import fetch
 from benchmark.prepare.amazon2018 import prepare_amazon2018
 from benchmark.prepare.online_retail import prepare_online_retail
 from benchmark.report.compare import compare
@@ -77,8 +78,8 @@ ALLOWED = {
     ("benchmark/ray_workers.py", "socket"),  # whether anybody answers at --address
     ("benchmark/parallel.py", "importlib"),  # a module of torch
     ("benchmark/language_model.py", "importlib"),  # importlib.metadata
-    ("benchmark/data_commands.py", "pooch"),  # what comes is hashed
-    ("benchmark/data_commands.py", "zipfile"),  # one named member, of a bounded size, to a name of the card's
+    ("benchmark/prepare/fetch.py", "pooch"),  # what comes is hashed
+    ("benchmark/prepare/fetch.py", "zipfile"),  # one named member, of a bounded size, to a name of the card's
     ("benchmark/prepare/online_retail.py", "zipfile"),  # looks at sizes
     ("benchmark/strict.py", "yaml.load"),  # by a SafeLoader
     ("benchmark/recbole_compat.py", "yaml.load"),  # likewise, of RecBole's own files
@@ -390,7 +391,7 @@ def test_what_is_fetched_is_what_the_card_knows_also_when_it_is_packed(
     known = load_card(card(tmp_path, files=where, urls=urls, sha256={"interactions": "1" * 64}))
     monkeypatch.setattr(pooch, "retrieve", fetched(content))
     with pytest.raises(InputError, match="hash of the content is ed7002b439e9ac84.*, the card has 1111"):
-        data_commands.fetch(known, tmp_path / "raw")
+        fetch.fetch(known, tmp_path / "raw", print)
     assert not [path for path in (tmp_path / "raw").rglob("*") if path.is_file()]
 
 
@@ -406,9 +407,9 @@ def test_of_an_archive_one_member_is_taken_and_nothing_of_its_names(
     monkeypatch.setattr(pooch, "retrieve", fetched(archive.read_bytes()))
     urls = {"interactions": "https://example.org/a.zip#../../evil", "items": "https://example.org/a.zip#bomb"}
     known = load_card(card(tmp_path, urls=urls))
-    monkeypatch.setattr(data_commands, "PACKED_SMALL", 1000)
+    monkeypatch.setattr(fetch, "PACKED_SMALL", 1000)
     with pytest.raises(InputError, match="'bomb' unpacks to 2,000,000 bytes"):
-        data_commands.fetch(known, tmp_path / "raw")
+        fetch.fetch(known, tmp_path / "raw", print)
     assert [path.name for path in (tmp_path / "raw").rglob("*")] == ["m.inter"]
     assert not (tmp_path.parent / "evil").exists()
 
