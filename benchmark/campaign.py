@@ -15,7 +15,8 @@ from benchmark.cards import Cards, load_cards
 from benchmark.derive import keep
 from benchmark.errors import InputError
 from benchmark.execute import Failed, execute, label
-from benchmark.forecast import Forecast, Hardware
+from benchmark.forecast import Forecast
+from benchmark.hardware import Hardware
 from benchmark.jobs import Cut, Job
 from benchmark.machine import device_name
 from benchmark.method import registry

@@ -11,8 +11,7 @@ another kind takes is the median, over its runs, of an epoch's time over what th
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from benchmark.errors import InputError
+from benchmark.hardware import Hardware, usual
 from benchmark.record import Record, TargetInfo
 from benchmark.store import finished, read_record
 
@@ -55,26 +55,6 @@ class Size:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hardware:
-    """What makes the largest difference to training time. Processors of one name differ by less than a factor of two,
-    those without bfloat16 are several times as slow as those that multiply it."""
-
-    device: str
-    """``cpu``, or the name of an accelerator."""
-    precision: str
-    """Of matrix products."""
-
-    @classmethod
-    def of(cls, record: Record) -> Hardware:
-        settings = record.key_parts.get("training")
-        precision = settings.get("precision") if isinstance(settings, Mapping) else None
-        return cls(device=record.cost.device, precision=str(precision or "float32"))
-
-    def __str__(self) -> str:
-        return f"{self.precision} on {self.device}"
-
-
-@dataclass(frozen=True, kw_only=True)
 class Estimate:
     seconds: float
     """Of one run on a worker that has a processor of the usual hardware to itself."""
@@ -87,14 +67,13 @@ class Forecast:
 
     def __init__(self, records: Iterable[Record]) -> None:
         trained = [record for record in records if record.learning_curve]
-        counted = Counter(map(Hardware.of, trained))
-        self.usual = counted.most_common(1)[0][0] if counted else None
-        self.slowness = {self.usual: 1.0} if self.usual else {}
+        self.usual = usual(trained)
+        self.slowness = {self.usual: 1.0}
         self.records = [record for record in trained if Hardware.of(record) == self.usual]
         work = [self._size(record).work for record in self.records]
         seconds = [self._epoch_seconds(record) for record in self.records]
         self.shares = nnls(np.array(work), np.array(seconds))[0] if work else np.zeros(2)
-        for hardware in counted.keys() - {self.usual}:
+        for hardware in {Hardware.of(record) for record in trained} - {self.usual}:
             ratios = self._ratios([record for record in trained if Hardware.of(record) == hardware])
             if ratios:
                 self.slowness[hardware] = median(ratios)
@@ -102,11 +81,13 @@ class Forecast:
         self.pretrained = [record for record in self.records if record.pretraining and record.pretraining.epochs]
 
     def _ratios(self, records: Iterable[Record]) -> list[float]:
-        """How many times as long as on the usual hardware an epoch of each took, where its method was run there too."""
+        """How many times as long as on the usual hardware an epoch of each took: its own method's there, or, where that
+        was not run there, those of all methods."""
         ratios: list[float] = []
         for record in records:
-            usual = self._paces(r for r in self.records if r.job.method == record.job.method)
-            ratios += [pace / median(usual) for pace in self._paces([record]) if usual]
+            same = [other for other in self.records if other.job.method == record.job.method]
+            known = self._paces(same) or self._paces(self.records)
+            ratios += [pace / median(known) for pace in self._paces([record]) if known]
         return ratios
 
     def _paces(self, records: Iterable[Record]) -> list[float]:

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from benchmark import groundwork
 from benchmark.cards import Cards
 from benchmark.execute import facts_key, row_name
-from benchmark.forecast import Estimate, Forecast, Hardware, Size, in_words
+from benchmark.forecast import Estimate, Forecast, Size, in_words
+from benchmark.hardware import Hardware
 from benchmark.jobs import digest
 from benchmark.place import Place
 from benchmark.plan import Named, Task, alike

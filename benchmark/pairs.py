@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 
+from benchmark.hardware import Hardware
 from benchmark.metrics import PRIMARY
 from benchmark.record import Record
 from benchmark.report.stored import Outcome, Stored, flattened, rows_of, seedless
@@ -194,9 +195,8 @@ def _moved(pair: Pair) -> int:
 
 def _conditions(record: Record) -> dict[str, str]:
     """What may differ between machines without being a change."""
-    settings = record.key_parts.get("training")
-    precision = settings.get("precision") if isinstance(settings, Mapping) else None
-    return ({"precision": str(precision)} if precision else {}) | {"device": record.cost.device}
+    hardware = Hardware.of(record)
+    return asdict(hardware) if hardware else {"device": record.cost.device}
 
 
 def _differences(before: Mapping[str, str], after: Mapping[str, str]) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from results_tree import make_job, make_pretraining, make_ranks, make_record, make_source
 
-from benchmark.forecast import Estimate, Forecast, Hardware, Size, in_words
+from benchmark.forecast import Estimate, Forecast, Size, in_words
+from benchmark.hardware import Hardware
 from benchmark.jobs import Pretraining
 from benchmark.outlook import say_forecast
 from benchmark.place import Place
@@ -138,13 +139,14 @@ def test_runs_of_slower_hardware_tell_how_much_slower_it_is_and_change_no_estima
     assert seconds(forecast, "SASRec", "other", other) == pytest.approx((4 * 5 * (2.0 + 2.0) + 1) / 5)
 
 
-def test_hardware_whose_methods_were_run_nowhere_else_is_left_out() -> None:
+def test_hardware_whose_methods_were_run_nowhere_else_is_told_by_all_methods() -> None:
     usual = [on(QUICK, record) for record in RUNS[:2]]
     forecast = Forecast([*usual, on(SLOW, RUNS[2])])
-    assert forecast.slowness == {QUICK: 1.0}
-    guess = forecast.run("Slow", "small", Size(users=10, items=100, interactions=1_020))
-    assert guess is not None
-    assert guess.guessed
+    assert forecast.slowness == {QUICK: 1.0, SLOW: pytest.approx(3.0)}
+    estimate = forecast.run("Slow", "small", Size(users=10, items=100, interactions=1_020))
+    assert estimate is not None
+    assert not estimate.guessed
+    assert estimate.seconds == pytest.approx((6 * 3 * 1.1 + 1) / 3)
 
 
 @pytest.mark.parametrize(

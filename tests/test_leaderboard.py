@@ -37,6 +37,7 @@ from benchmark.metrics import METRICS, per_user
 from benchmark.record import Listed, OverlapInfo, SourceInfo
 from benchmark.report import printed
 from benchmark.report.export import render_csv, render_json
+from benchmark.report.figures import cost
 from benchmark.report.leaderboard import render_terminal, write_report
 from benchmark.report.markdown import render_markdown
 from benchmark.report.stored import seed_values, stored
@@ -637,3 +638,24 @@ def test_reading_a_leaderboard_loads_neither_torch_nor_a_model() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_row_trained_on_other_hardware_says_so_and_is_left_out_of_what_shows_cost(tmp_path: Path) -> None:
+    """Its seconds are of another kind."""
+    store_context(tmp_path)
+    for method, precision in (("SASRec", "bfloat16"), ("FDSA", "bfloat16"), ("BERT4Rec", "float32"), ("Markov", None)):
+        job = make_job(method)
+        parts = make_key(job)[1] | {"training": {"precision": precision} if precision else {}}
+        store_run(tmp_path, job, FIRST, key=digest(parts), key_parts=parts)
+    others = {found.label: found.other_hardware for found in table(tmp_path).rows}
+    assert others == {"SASRec": None, "FDSA": None, "BERT4Rec": "float32 on cpu", "Markov": None}
+    assert "no measure beside those of the other rows: BERT4Rec: trained in float32 on cpu." in report(tmp_path)
+    content = json.loads(render_json(board_of(tmp_path)))
+    told = [found for found in content["tables"][0]["rows"] if "other_hardware" in found]
+    assert [(found["method"], found["other_hardware"]) for found in told] == [("BERT4Rec", "float32 on cpu")]
+    (part,) = stored("small", tmp_path)
+    data = cost.take(part, cost.shares_of([part]))
+    assert data is not None
+    assert {entry.label for entry in data.entries} == {"SASRec", "FDSA", "Markov"}
+    assert data.left_out == ("BERT4Rec",)
+    assert "Left out, since they were trained on other hardware: BERT4Rec." in cost.words(data).caption

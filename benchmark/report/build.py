@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from benchmark import trials
 from benchmark.agreement import Order, agreement, no_agreement
+from benchmark.hardware import Hardware, usual
 from benchmark.metrics import METRICS, PRIMARY
 from benchmark.record import Record, Role
 from benchmark.report import claims, printed
@@ -92,7 +93,7 @@ def _table(part: Stored, shares: Mapping[str, int]) -> Table:
         no_comparison = "there are fewer than two independent users"
     paper_name = about.paper_name if about and not about.custom and part.track == "paper" else None
     cluster = context.cluster if context is not None and len(np.unique(context.cluster)) > 1 else None
-    rows = [_row(label, group, shares, paper_name, cluster) for label, group in groups.items()]
+    rows = [_row(label, group, shares, paper_name, cluster, usual(records)) for label, group in groups.items()]
     if part.tuned:
         rows = _budgets(rows, groups.values(), part.tuned)
     if no_comparison is None and context is not None:
@@ -148,6 +149,7 @@ def _row(
     shares: Mapping[str, int],
     paper_name: str | None,
     cluster: NDArray[np.int32] | None,
+    common: Hardware | None,
 ) -> Row:
     records = [outcome.record for outcome in group]
     first = records[0]
@@ -169,6 +171,7 @@ def _row(
     ]
     epochs = [len(record.learning_curve) for record in records if record.learning_curve]
     best = [record.best_epoch for record in records if record.best_epoch is not None]
+    others = {str(hardware) for record in records if (hardware := Hardware.of(record)) not in (common, None)}
     return Row(
         method=label[0],
         setting=label[1],
@@ -191,6 +194,7 @@ def _row(
         tuning=_tuning(first),
         warnings=_distinct(warning for record in records for warning in record.warnings),
         pretrainings=_pretrainings(group),
+        other_hardware=", ".join(sorted(others)) or None,
     )
 
 

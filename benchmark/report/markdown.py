@@ -232,6 +232,8 @@ def _notes(table: Table) -> Iterable[str]:
     yield from (f"{plain(wording.removed(removed))}." for removed in table.removed)
     if any(row.pretraining_seconds is not None for row in table.rows):
         yield "Pre-training is made once: its time is shared evenly by the runs of this report that use it."
+    if other := wording.other_hardware(table):
+        yield f"Times of other hardware, no measure beside those of the other rows: {plain('; '.join(other))}."
     yield from (f"{plain(row.label)}: {plain(row.note)}" for row in table.rows if row.note)
     yield from (f"Under-tuned: {plain(line)}." for line in wording.under_tuned(table))
     yield from _shared("Tuning", ((row.tuning, row.label) for row in table.rows), len(table.rows))

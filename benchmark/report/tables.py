@@ -131,6 +131,9 @@ class Row:
     the suite was not tuned, and where a method has nothing to tune."""
     under_tuned: str | None = None
     """Why these are fewer than another row of the table had; left out where they are not."""
+    other_hardware: str | None = None
+    """What it was trained on, where that is not what most runs of the table were; its times are no measure beside
+    theirs. Left out otherwise."""
 
     @property
     def label(self) -> str:

@@ -216,6 +216,11 @@ def under_tuned(table: Table) -> list[str]:
     return [f"{row.label} ({row.trials} trials): {row.under_tuned}" for row in table.rows if row.under_tuned]
 
 
+def other_hardware(table: Table) -> list[str]:
+    """Each row whose times are of other hardware than most rows', and which."""
+    return [f"{row.label}: trained in {row.other_hardware}" for row in table.rows if row.other_hardware]
+
+
 def star(row: Row) -> str:
     """``**``, ``*`` or nothing: see `claims` for what it says in words."""
     if row.claim is None or not row.claim.beats_baselines:

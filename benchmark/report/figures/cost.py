@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from benchmark.hardware import Hardware, usual
 from benchmark.metrics import PRIMARY
 from benchmark.record import Role
 from benchmark.report.figures import style
@@ -45,6 +46,8 @@ class Costs:
     title: str
     metric: str
     entries: tuple[Entry, ...]
+    left_out: tuple[str, ...] = ()
+    """Labels of rows that were trained on other hardware than most: times of two kinds belong on no common axis."""
 
     @property
     def front(self) -> tuple[Entry, ...]:
@@ -65,9 +68,13 @@ def shares_of(parts: Sequence[Stored]) -> Mapping[str, int]:
 
 def take(part: Stored, shares: Mapping[str, int]) -> Costs | None:
     """Mean cost and quality over the seeds of each row; None for fewer than two rows that cost anything."""
-    entries = []
+    entries, left_out = [], []
+    common = usual(outcome.record for outcome in part.outcomes)
     for line in lines_of(part):
         if line.job.control:  # nobody would run it for its quality
+            continue
+        if any(Hardware.of(outcome.record) not in (common, None) for outcome in line.group):
+            left_out.append(line.label)
             continue
         seconds = fmean(
             record.cost.core_seconds
@@ -77,7 +84,9 @@ def take(part: Stored, shares: Mapping[str, int]) -> Costs | None:
         quality = float(user_means(line.group, PRIMARY).mean())
         if seconds > 0:  # the axis is logarithmic
             entries.append(Entry(label=line.label, role=line.role, seconds=seconds, quality=quality))
-    return Costs(title=title_of(part), metric=PRIMARY, entries=tuple(entries)) if len(entries) > 1 else None
+    if len(entries) < 2:
+        return None
+    return Costs(title=title_of(part), metric=PRIMARY, entries=tuple(entries), left_out=tuple(left_out))
 
 
 @style.styled
@@ -195,11 +204,13 @@ def _label(figure: Figure, panel: Axes, data: Costs, names: Mapping[Entry, str])
 
 def words(data: Costs) -> Words:
     front = [f"{entry.label} ({entry.quality:.4f} for {entry.seconds:,.4g} s)" for entry in data.front]
+    named = style.in_words(data.left_out)
+    left_out = f" Left out, since they were trained on other hardware: {named}." if data.left_out else ""
     return Words(
         title=f"Quality against cost on {data.title}",
         caption=f"{data.metric} against processor time of a run on this machine: training, selection and ranking, and "
         "the run's share of pre-training, which is made once for all runs of this report that use it. Mean over seeds. "
-        "The line joins the rows that no other beats in both.",
+        f"The line joins the rows that no other beats in both.{left_out}",
         alt=f"{len(data.entries)} rows on {data.title} by core seconds and {data.metric}. Not beaten in both: "
         f"{style.in_words(front)}.",
     )
