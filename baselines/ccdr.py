@@ -104,6 +104,7 @@ class CCDR(Model):
     """
 
     owner_E: Tensor
+    source_ends_E2: Tensor
     related_K3: Tensor
 
     def __init__(self, config: CCDRConfig, material: Material) -> None:
@@ -121,8 +122,11 @@ class CCDR(Model):
         self.apply(initialise)
         nn.init.eye_(self.to_user.weight)
         self.target_edges = Edges(torch.from_numpy(networks.target.ends_E2), self.target)
-        self.source_edges = Edges(torch.from_numpy(networks.source.ends_E2), self.source)
-        for name, array in (("owner_E", networks.target.owner_E), ("related_K3", networks.related_K3)):
+        for name, array in (
+            ("owner_E", networks.target.owner_E),
+            ("source_ends_E2", networks.source.ends_E2),
+            ("related_K3", networks.related_K3),
+        ):
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
 
     def items(self) -> Tensor:
@@ -138,7 +142,7 @@ class CCDR(Model):
         config = self.config
         known_E = self._not_of(batch.sequences_T)
         one_E, two_E = self._view(known_E), self._view(known_E)
-        source_ends_E2 = drawn(self.source_edges.ends_E2, config.source_edges)
+        source_ends_E2 = drawn(self.source_ends_E2, config.source_edges)
         one, two = self.target_edges.graph(one_E), self.target_edges.graph(two_E)
         source = Edges(source_ends_E2, self.source).graph()
         one_VD, source_VD = self._target_vectors(one), self._source_vectors(source)

@@ -148,9 +148,6 @@ class Edges(nn.Module):
         ):
             self.register_buffer(name, buffer, persistent=False)
 
-    def __len__(self) -> int:
-        return len(self.ends_E2)
-
     def graph(self, kept_E: Tensor | None = None) -> Graph:
         """The graph of the edges that are marked, or of all."""
         neighbours_P, groups_P, reverse_groups_P = self.neighbours_P, self.groups_P, self.reverse_groups_P
