@@ -27,7 +27,7 @@ from benchmark import trials
 from benchmark.errors import InputError
 from benchmark.method import registry
 from benchmark.precision import own_first, resolve_precision
-from benchmark.record import Planned
+from benchmark.record import Planned, Tuning
 from benchmark.report.export import render_json
 from benchmark.report.latex import render_tables
 from benchmark.report.leaderboard import render_terminal
@@ -274,6 +274,16 @@ def test_a_row_that_is_run_as_given_is_no_tuned_row(tree: tuple[Path, dict[str, 
     assert "run as given, though tuning chose other settings" in str(only(board, "FDSA").under_tuned)
     assert (only(board, "BERT4Rec").trials, only(board, "BERT4Rec").under_tuned) == (0, "not tuned")
     assert (only(board, "Popularity").trials, only(board, "Popularity").under_tuned) == (None, None)
+
+
+def test_a_run_that_has_not_what_the_list_tuned_is_no_tuned_row(tree: tuple[Path, dict[str, TunedRow]]) -> None:
+    """It says that it was; the list names a dropout, which it lacks."""
+    results, rows = tree
+    job = make_job("SASRec", seed=7, training={"learning_rate": 0.1})
+    store_run(results, job, [3] * USERS, tuning=Tuning(trials=rows["SASRec"].done, note="tuned elsewhere"))
+    write_plan(results, "small", [Planned(target="toy", method="SASRec", setting="full", seed=7, key=make_key(job)[0])])
+    found = [row.trials for row in board_of(results).tables[0].rows if row.seeds == (7,)]
+    assert found == [0]
 
 
 def test_without_tuning_nothing_of_it_is_shown(tmp_path: Path) -> None:

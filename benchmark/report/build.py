@@ -236,10 +236,12 @@ def _budgets(rows: Sequence[Row], groups: Iterable[Sequence[Outcome]], tuned: Se
 
 def _elsewhere(record: Record, tuned: Sequence[TunedRow]) -> TunedRow | None:
     """The trials that a run says it took its settings from, which were made on a machine of another precision."""
-    wanted = (record.job.target, record.job.track, record.job.method, record.job.setting)
-    for row in tuned if record.tuning.trials else ():
-        alike = (row.target, row.track, row.method, row.setting) == wanted and row.done == record.tuning.trials
-        if alike and row.best and trials.defaults_of(record, row.space) == row.best.settings:
+    job = record.job
+    wanted = (job.target, job.track, job.method, job.setting, record.tuning.trials)
+    given = {**job.config, trials.LEARNING_RATE: job.training.get(trials.LEARNING_RATE)}
+    for row in tuned:
+        alike = (row.target, row.track, row.method, row.setting, row.done) == wanted
+        if alike and row.best and row.best.settings.items() <= given.items():
             return row
     return None
 
