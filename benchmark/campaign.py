@@ -25,6 +25,7 @@ from benchmark.plan import Named, Task, named_jobs, task_of
 from benchmark.precision import own_first, resolve_precision
 from benchmark.prepare import Prepared
 from benchmark.ray_workers import RayWorkers, require
+from benchmark.record import utc
 from benchmark.report.leaderboard import render_terminal, write_report
 from benchmark.runner import Facts
 from benchmark.shards import Shard
@@ -253,7 +254,7 @@ def _splits(
             users, left_out = len(np.unique(split.in_time.test_users)), split.in_time.left_out
             say(
                 f"{job.target}, {job.track} track: {len(split.test.targets):,} questions of {users:,} users from "
-                f"{store.utc(split.in_time.test_from)} on; {left_out:,} users without history before are left out"
+                f"{utc(split.in_time.test_from)} on; {left_out:,} users without history before are left out"
             )
     return found
 

@@ -1,10 +1,16 @@
-"""The one exception a user may cause, and helpers to name the nearest right word."""
+"""The one exception a user may cause, and helpers to say what is wrong."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
+
+_ROOT = r"(?:~?/|[A-Za-z]:[\\/]|\\\\)"
+_QUOTED_PATH = re.compile(rf"(?<=['\"`]){_ROOT}(?:[^'\"`\n]*[\\/])?(?P<last>[^'\"`\n\\/]+)[\\/]?(?=['\"`])")
+_BARE_PATH = re.compile(rf"(?<![\w.:/\\~@-]){_ROOT}(?:[^\s'\"`:,;()\\/]*[\\/])*(?P<last>[^\s'\"`:,;()\\/]+)[\\/]?")
+"""Absolute paths in a message. A bare one ends at a space; an address (``https://``) is none."""
 
 
 class InputError(Exception):
@@ -25,6 +31,13 @@ class IncompatibleRuns(InputError):
 def printable(text: str) -> str:
     """A text without what a terminal takes for a command: control characters other than line ends are escaped."""
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def without_folders(text: str) -> str:
+    """Absolute paths of any system reduced to their last part: they say nothing to others, or too much."""
+    for path in (_QUOTED_PATH, _BARE_PATH):
+        text = path.sub(r"\g<last>", text)
+    return text
 
 
 def at(path: Path | str, line: int | None = None) -> str:

@@ -13,6 +13,7 @@ from benchmark.jobs import Cut, questions_of
 from benchmark.place import Place
 from benchmark.plan import Named, Task, alike
 from benchmark.prepare import Prepared
+from benchmark.questions import Context
 from benchmark.record import Listed, OverlapInfo, Planned, RemovedInfo, SourceInfo, TargetInfo
 from benchmark.runner import Facts
 from benchmark.splits import Split
@@ -64,7 +65,7 @@ def facts_of(
     return found
 
 
-def _context(domain: Domain, cut: Cut | None, split: Split) -> store.Context:
+def _context(domain: Domain, cut: Cut | None, split: Split) -> Context:
     counts = split.train_counts[split.test.targets]
     cluster = np.arange(domain.n_users)
     if domain.clusters is not None:
@@ -73,7 +74,7 @@ def _context(domain: Domain, cut: Cut | None, split: Split) -> store.Context:
         cluster = np.argsort(np.argsort(first))[code]
     if split.in_time is not None:
         _, cluster = np.unique(cluster[split.in_time.test_users], return_inverse=True)
-    return store.Context(
+    return Context(
         fingerprint=questions_of(domain.fingerprint, cut),
         history_length=split.test.histories.lengths.astype(np.int32),
         train_count=counts.astype(np.int32),

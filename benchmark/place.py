@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark import pretrain, store
+from benchmark import pretrain
 from benchmark.claims import RUNNING
 from benchmark.method import Registry, registry
 from benchmark.plan import ArtefactTask
+from benchmark.record import now
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class Place:
         with path.open("a", encoding="utf-8") as file:
 
             def log(line: str) -> None:
-                file.write(f"{store.now()} {line}\n")
+                file.write(f"{now()} {line}\n")
                 file.flush()
 
             yield log

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.errors import InputError
+from benchmark.layout import RECORD
 from benchmark.metrics import PRIMARY, per_user
-from benchmark.store import RECORD, Run, read_run
+from benchmark.store import Run, read_run
 
 PERFECT = 0.95
 """Mean NDCG@10 from which a result is too good."""

@@ -27,10 +27,10 @@ from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError
 from benchmark.files import sweep
 from benchmark.jobs import PROTOCOL, Pretraining, derive_seed, digest
+from benchmark.layout import ARTEFACTS
 from benchmark.machine import peak_memory_mb, reset_peak_memory
 from benchmark.method import Pretrainer, PretrainingFamily, configure
 from benchmark.precision import resolve_precision
-from benchmark.store import ARTEFACTS
 from benchmark.train import (
     adam,
     load_tensors,

@@ -5,6 +5,8 @@ Every number of a report comes from here or from the ranks beside it. Nothing he
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,6 +25,16 @@ Utc = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 
 Role = Literal["paper", "control", "replica", "row"]
 """Why a row is there: in the paper's table, a control, a replica of released code, or any other method."""
+
+
+def now() -> str:
+    """The present moment as records write it."""
+    return utc(time.time())
+
+
+def utc(instant: float) -> str:
+    """Seconds since 1970 as records write them."""
+    return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Stored(BaseModel):

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from benchmark.errors import InputError
 from benchmark.files import sibling, write_model
+from benchmark.layout import PLAN
 from benchmark.record import Plan, Planned
 from benchmark.report.stored import Stored, stored
-from benchmark.store import PLAN, list_runs, read_record, read_run, write_context, write_run
+from benchmark.store import list_runs, read_record, read_run, write_context, write_run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,13 +24,13 @@ from typing import Any
 import numpy as np
 
 from benchmark.errors import InputError
+from benchmark.layout import PLAN
 from benchmark.metrics import PRIMARY
 from benchmark.multiple import holm
 from benchmark.noninferiority import Shift, Users, shift
 from benchmark.pace import slowdowns
 from benchmark.pairs import Finding, JudgedRow, Pair, Selection, changes, match_rows, note
 from benchmark.report.stored import Stored, stored
-from benchmark.store import PLAN
 
 MARGIN = 0.03
 """Share of the reference that may be lost: about one standard deviation between seeds of the suite `demo` (0.034,

@@ -23,12 +23,14 @@ from benchmark.diagnostics import Diagnostics
 from benchmark.domain import Sequences
 from benchmark.files import sweep
 from benchmark.jobs import Job, derive_seed
+from benchmark.layout import run_folder
 from benchmark.machine import commit, device_name, peak_memory_mb, reset_peak_memory, versions
 from benchmark.materials import Materials, of_pretraining, source_texts
 from benchmark.method import Learned, Method, Model, Scorer, ScoringModel
 from benchmark.metrics import per_user
 from benchmark.place import Place
 from benchmark.plan import ArtefactTask, Task
+from benchmark.questions import Ranks
 from benchmark.rank import rank
 from benchmark.record import (
     Cost,
@@ -43,6 +45,8 @@ from benchmark.record import (
     RemovedInfo,
     SourceInfo,
     TargetInfo,
+    now,
+    utc,
 )
 from benchmark.splits import Split, some_users
 from benchmark.train import Spent, Trained, Training, refit, train
@@ -88,7 +92,7 @@ class _Learnt:
     trained: Trained
     again: Spent
     """Training anew, in the strict track, before it was interrupted."""
-    ranks: store.Ranks
+    ranks: Ranks
 
 
 def claim_artefact(task: ArtefactTask, place: Place) -> Path | Taken:
@@ -136,7 +140,7 @@ def run_job(task: Task, facts: Facts, place: Place) -> Outcome | Taken:
             return _found(folder, task)
         for checkpoint in place.checkpoints(task.key):
             sweep(checkpoint)
-        sweep(store.run_folder(place.results, task.job, task.key))
+        sweep(run_folder(place.results, task.job, task.key))
         with place.logging(task.key) as log:
             return _run_job(task, facts, place, log)
 
@@ -212,7 +216,7 @@ def _learn(
             again = refit(model, known, settings, epochs, job.seed, device=device, checkpoint=second, log=log)
             trained = replace(trained, stopped=f"{trained.stopped}; trained anew for {epochs} epochs")
     test = rank(model, asked.test, split.n_items, device)
-    ranks = store.Ranks(
+    ranks = Ranks(
         valid_greater=valid.greater, valid_equal=valid.equal, test_greater=test.greater, test_equal=test.equal
     )
     return _Learnt(model=model, trained=trained, again=again, ranks=ranks)
@@ -252,7 +256,7 @@ def _record(task: Task, facts: Facts, method: Method, materials: Materials, lear
         commit=commit(),
         warnings=facts.warnings,
         ranks_sha256=learnt.ranks.sha256,
-        created=store.now(),
+        created=now(),
     )
 
 
@@ -281,7 +285,7 @@ def _diagnostics(
     return diagnose(task.key, examined, lambda: source_texts(task, place), show=facts.may_show, log=log)
 
 
-def _told(ranks: store.Ranks, task: Task) -> tuple[str, float]:
+def _told(ranks: Ranks, task: Task) -> tuple[str, float]:
     """The split of which is told how a run went, and NDCG@10 on it."""
     split = "valid" if task.trial else "test"
     counts = getattr(ranks, f"{split}_greater"), getattr(ranks, f"{split}_equal")
@@ -293,8 +297,8 @@ def _questions(job: Job, split: Split) -> Questions | None:
         return None
     return Questions(
         rule=job.cut.test,
-        valid_from=store.utc(split.in_time.valid_from),
-        test_from=store.utc(split.in_time.test_from),
+        valid_from=utc(split.in_time.valid_from),
+        test_from=utc(split.in_time.test_from),
         valid=len(split.valid.targets),
         test=len(split.test.targets),
         users=len(np.unique(split.in_time.test_users)),

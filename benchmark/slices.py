@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from benchmark.questions import Context
 from benchmark.significance import paired_t
-from benchmark.store import Context
 
 TRAIN_COUNT, COLD, HISTORY = "training count of the test item", "cold test item", "history length"
 """Names of the slicings."""

@@ -1,36 +1,13 @@
-"""One folder a run, written in one step and verified when read.
-
-    results/<suite>/suite.json                                          the jobs of the suite and their keys
-    results/<suite>/tuning.json                                         what was tried of each row, and chosen
-    results/<suite>/<target>/context.parquet                            what reports need to know of each user
-                             context-strict.parquet                     of each question of the strict track
-    results/<suite>/<target>/<method>/<setting>-seed<k>-<key>/record.json
-                                                             ranks.parquet
-                                                             valid.parquet  in the strict track
-                                                             diagnostics.json  what figures need besides, where known
-    results/<suite>/artefacts/<family>-<epochs>-<key>.safetensors       pre-trained weights that are published
-    results/<suite>/failed/<target>/<method>/<setting>-seed<k>-<key>.json
-    results/<suite>+trials/                                             runs that tuning tried: `benchmark.trials`
-    results/reference/                                                  a results folder that runs are checked against
-
-The path is a function of the job and its key: a folder that exists is a run that is done. Folder names carry the first
-12 digits of the key. Nothing is pickled, and no raw id of a user or an item is written.
-
-``ranks.parquet`` has a line a user, with the ranks for validation and for test. In the strict track it has a line a
-question for test, and ``valid.parquet`` one a question for validation, which are of other users and other in number.
-"""
+"""Runs and what belongs to them, written in one step and verified when read. Where they lie: `benchmark.layout`."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -39,30 +16,27 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from benchmark.diagnostics import Diagnostics
-from benchmark.errors import InputError
+from benchmark.errors import InputError, without_folders
 from benchmark.files import put, read_model, read_table, sibling, sweep, write_model, write_table
-from benchmark.formats.lines import shown
 from benchmark.jobs import Job, digest
-from benchmark.record import Failure, Listed, Plan, Planned, Record
+from benchmark.layout import (
+    DIAGNOSTICS,
+    FAILED,
+    LOCK,
+    PLAN,
+    RANKS,
+    RECORD,
+    VALID,
+    context_name,
+    failure_path,
+    run_folder,
+    run_name,
+    slug,
+    suite_folder,
+)
+from benchmark.questions import COUNTS, Context, Ranks, counts_problem
+from benchmark.record import Failure, Listed, Plan, Planned, Record, now
 
-RECORD, RANKS, VALID, DIAGNOSTICS = "record.json", "ranks.parquet", "valid.parquet", "diagnostics.json"
-PLAN, TUNING = "suite.json", "tuning.json"
-LOCK = ".lock"
-CONTEXTS = ("context.parquet", "context-strict.parquet")
-FAILED, ARTEFACTS = "failed", "artefacts"
-"""Folders beside the targets."""
-REFERENCE_FOLDER = "reference"
-"""Beside the suites: a results folder of its own, which later runs are compared with (`benchmark.regression`). One
-level deeper than runs are looked for, so that none of its runs is taken for one that is done."""
-RESERVED = (FAILED, ARTEFACTS, REFERENCE_FOLDER)
-"""No suite or target may be called so."""
-
-_ROOT = r"(?:~?/|[A-Za-z]:[\\/]|\\\\)"
-_QUOTED_PATH = re.compile(rf"(?<=['\"`]){_ROOT}(?:[^'\"`\n]*[\\/])?(?P<last>[^'\"`\n\\/]+)[\\/]?(?=['\"`])")
-_BARE_PATH = re.compile(rf"(?<![\w.:/\\~@-]){_ROOT}(?:[^\s'\"`:,;()\\/]*[\\/])*(?P<last>[^\s'\"`:,;()\\/]+)[\\/]?")
-"""Absolute paths in a message. A bare one ends at a space; an address (``https://``) is none."""
-
-_COUNTS = ("valid_greater", "valid_equal", "test_greater", "test_equal")
 _CONTEXT_COLUMNS: dict[str, pa.DataType] = {
     "history_length": pa.int32(),
     "train_count": pa.int32(),
@@ -71,122 +45,10 @@ _CONTEXT_COLUMNS: dict[str, pa.DataType] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Ranks:
-    """For each question, int32 [n_questions] each: how many items scored above the held-out item, and how many other
-    items scored the same. One question a user (row of the domain) in its order, unless the track is strict."""
-
-    valid_greater: NDArray[np.int32]
-    valid_equal: NDArray[np.int32]
-    test_greater: NDArray[np.int32]
-    test_equal: NDArray[np.int32]
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 (hex) of the arrays as little-endian bytes, whatever file they lie in."""
-        sha = hashlib.sha256(b"transrec ranks 1\n")
-        for name in _COUNTS:
-            values = getattr(self, name)
-            sha.update(f"{name} {len(values)}\n".encode())
-            sha.update(np.ascontiguousarray(values, "<i4").tobytes())
-        return sha.hexdigest()
-
-    def problem(self, valid: int, test: int, items: int) -> str | None:
-        """What keeps these from being the ranks of so many questions for each among so many items, or None."""
-        return _problem("valid", self.valid_greater, self.valid_equal, valid, items) or _problem(
-            "test", self.test_greater, self.test_equal, test, items
-        )
-
-
-def _problem(
-    split: str, greater: NDArray[np.int32], equal: NDArray[np.int32], questions: int, items: int
-) -> str | None:
-    for name, counts in ((f"{split}_greater", greater), (f"{split}_equal", equal)):
-        if counts.dtype != np.int32 or counts.shape != (questions,):
-            return f"{name} is {counts.dtype} {list(counts.shape)}, expected int32 [{questions}]"
-        if (counts < 0).any():
-            return f"{name} of user {int(np.argmax(counts < 0))} is negative"
-    beyond = greater.astype(np.int64) + equal > items - 1
-    if beyond.any():
-        return f"{split}_greater + {split}_equal of user {int(np.argmax(beyond))} exceeds {items - 1}"
-    return None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Run:
     record: Record
     ranks: Ranks
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Context:
-    """What reports need to know of a target's test questions, one entry each; in the paper track one a user."""
-
-    fingerprint: str
-    """Of what is asked: `benchmark.jobs.questions_of`."""
-    history_length: NDArray[np.int32]
-    """Interactions before the test item."""
-    train_count: NDArray[np.int32]
-    """How often the test item occurs in what the ranked model has learnt from."""
-    cold: NDArray[np.bool_]
-    """The test item never occurs there."""
-    cluster: NDArray[np.int32]
-    """What belongs together shares a number, from 0: users of a cluster, questions of one user or, where users have
-    clusters, of one cluster; else a number of its own."""
-
-    @property
-    def clustered(self) -> bool:
-        return len(np.unique(self.cluster)) < len(self.cluster)
-
-
-def now() -> str:
-    """The present moment as records write it."""
-    return utc(time.time())
-
-
-def utc(instant: float) -> str:
-    """Seconds since 1970 as records write them."""
-    return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def slug(name: str) -> str:
-    """A name as a folder name: ``recbole:GRU4Rec`` becomes ``recbole-GRU4Rec``, ``UniSRec_t+ID`` stays."""
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("-.") or digest(name)[:12]
-
-
-def without_folders(text: str) -> str:
-    """Absolute paths of any system reduced to their last part: they say nothing to others, or too much."""
-    for path in (_QUOTED_PATH, _BARE_PATH):
-        text = path.sub(r"\g<last>", text)
-    return text
-
-
-def suite_folder(results: Path, suite: str) -> Path:
-    """Where a suite's runs are stored; raises InputError for a name that would lead elsewhere."""
-    if suite != slug(suite):
-        raise InputError(f"suite {shown(suite)} can't name a folder; use letters, digits and '._+-'")
-    return results / suite
-
-
-def run_folder(results: Path, job: Job, key: str) -> Path:
-    """Where the run of a job belongs; raises InputError for a suite or target that can't be a folder's name."""
-    for what, name in (("suite", job.suite), ("target", job.target)):
-        if name in RESERVED:
-            raise InputError(f"{what} '{name}': the name is reserved for a folder of results; choose another")
-        if name != slug(name):
-            raise InputError(f"{what} {shown(name)} can't name a folder; use letters, digits and '._+-'")
-    return results / job.suite / job.target / slug(job.method) / _run_name(job, key)
-
-
-def failure_path(results: Path, job: Job, key: str) -> Path:
-    """Where it is noted why a job gave no result."""
-    run = run_folder(results, job, key)
-    return results / job.suite / FAILED / run.parent.parent.name / run.parent.name / f"{run.name}.json"
-
-
-def context_name(track: str) -> str:
-    """The file that holds the context of a target under a track."""
-    return CONTEXTS[track == "strict"]
 
 
 def is_run(folder: Path) -> bool:
@@ -273,8 +135,8 @@ def read_run(folder: Path) -> Run:
         found |= {column: table[column].to_numpy() for column in columns}
     ranks = Ranks(**found)
     _check(record, ranks, str(folder))
-    if folder.name != _run_name(record.job, record.key):
-        raise InputError(f"{folder}: holds the run '{_run_name(record.job, record.key)}'; was the folder renamed?")
+    if folder.name != run_name(record.job, record.key):
+        raise InputError(f"{folder}: holds the run '{run_name(record.job, record.key)}'; was the folder renamed?")
     return Run(record=record, ranks=ranks)
 
 
@@ -283,11 +145,11 @@ def read_valid(folder: Path, record: Record) -> tuple[NDArray[np.int32], NDArray
 
     Raises InputError. Without the test columns the hash of the ranks can't be checked, which `read_run` does.
     """
-    columns = _COUNTS[:2]
+    columns = COUNTS[:2]
     (name,) = (name for name, (_, held) in _rank_files(record).items() if set(columns) <= set(held))
     table = _read_rows(folder / name, _row(record.job.track), dict.fromkeys(columns, pa.int32()), others=True)
     greater, equal = (table[column].to_numpy() for column in columns)
-    if problem := _problem("valid", greater, equal, record.n_valid, record.target.items):
+    if problem := counts_problem("valid", greater, equal, record.n_valid, record.target.items):
         raise InputError(f"{folder}: {problem}; delete the folder and run this job again")
     return greater, equal
 
@@ -396,10 +258,6 @@ def _stays_inside(path: Path, job: Job, key: str) -> None:
         raise InputError(f"{path}: the job's track or seed is none; delete it and run again")
 
 
-def _run_name(job: Job, key: str) -> str:
-    return f"{slug(job.setting)}-seed{job.seed}-{key[:12]}"
-
-
 def _by_cell(entries: Iterable[Planned]) -> dict[tuple[str, str, str, str, int], list[Planned]]:
     cells: dict[tuple[str, str, str, str, int], list[Planned]] = {}
     for entry in entries:
@@ -428,7 +286,7 @@ def _check(record: Record, ranks: Ranks, where: str) -> None:
 def _rank_files(record: Record) -> dict[str, tuple[str, tuple[str, ...]]]:
     """The files that hold a run's ranks: what a line is about, and the columns."""
     row = _row(record.job.track)
-    return {RANKS: (row, _COUNTS)} if row == "user" else {RANKS: (row, _COUNTS[2:]), VALID: (row, _COUNTS[:2])}
+    return {RANKS: (row, COUNTS)} if row == "user" else {RANKS: (row, COUNTS[2:]), VALID: (row, COUNTS[:2])}
 
 
 def _row(track: str) -> str:

@@ -11,7 +11,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from benchmark.errors import InputError, at, unknown
-from benchmark.store import RESERVED
+from benchmark.layout import RESERVED
 
 Model = TypeVar("Model", bound=BaseModel)
 

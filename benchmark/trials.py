@@ -20,6 +20,7 @@ from benchmark import store
 from benchmark.errors import InputError
 from benchmark.files import read_model, write_model
 from benchmark.jobs import Job, digest
+from benchmark.layout import LOCK, TUNING
 from benchmark.metrics import PRIMARY, per_user
 from benchmark.record import FORMAT, Count, Record, Sha256, Stored
 
@@ -182,7 +183,7 @@ def shortfall(row: TunedRow) -> str:
 
 def read(results: Path, suite: str) -> Tuning | None:
     """What was tuned of a suite; None where nothing was. Raises InputError for a damaged list."""
-    path = results / suite / store.TUNING
+    path = results / suite / TUNING
     if not path.exists():
         return None
     return read_model(path, Tuning)
@@ -190,9 +191,9 @@ def read(results: Path, suite: str) -> Tuning | None:
 
 def write(results: Path, suite: str, rows: Iterable[TunedRow]) -> Path:
     """Note what was tuned. It takes the place of all that was noted of the same targets and methods; the rest stays."""
-    path = results / suite / store.TUNING
+    path = results / suite / TUNING
     results.mkdir(parents=True, exist_ok=True)
-    with FileLock(results / store.LOCK):
+    with FileLock(results / LOCK):
         known = read(results, suite)
         new = tuple(rows)
         anew = {(row.target, row.track, row.method) for row in new}
@@ -203,7 +204,7 @@ def write(results: Path, suite: str, rows: Iterable[TunedRow]) -> Path:
 
 def problems(results: Path, suite: str) -> Iterable[str]:
     """What keeps a list from being what the stored runs say."""
-    path = results / suite / store.TUNING
+    path = results / suite / TUNING
     try:
         found = read(results, suite)
     except InputError as error:

@@ -11,6 +11,7 @@ from benchmark import store, trials
 from benchmark.errors import InputError
 from benchmark.execute import row_name
 from benchmark.jobs import Job
+from benchmark.layout import TUNING
 from benchmark.method import Method, Registry, configure, content
 from benchmark.plan import Named, Task
 from benchmark.record import Tuning
@@ -144,7 +145,7 @@ def settled(
         known = lists[job.suite]
         if known is None:
             raise InputError(
-                f"{results / job.suite / store.TUNING}: there is no such list of trials; "
+                f"{results / job.suite / TUNING}: there is no such list of trials; "
                 f"run `transrec tune {job.suite} --trials N` first, or leave out --tuned"
             )
         first = replace(named, job=replace(job, seed=0))
@@ -163,7 +164,7 @@ def settled(
             continue
         if tried_by(replace(named, job=replace(chosen, seed=0))).key != row.best.key:
             raise InputError(
-                f"{results / job.suite / store.TUNING}: {in_words(row.best.settings)} of {job.method} on {job.target} "
+                f"{results / job.suite / TUNING}: {in_words(row.best.settings)} of {job.method} on {job.target} "
                 f"is not the run {row.best.key[:12]}; tune again"
             )
         note = trials.note(row) + ("" if tried_by is make else ", on a machine of another precision")

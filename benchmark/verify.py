@@ -14,8 +14,7 @@ from benchmark.claims import RUNNING
 from benchmark.errors import InputError
 from benchmark.files import parse_json
 from benchmark.jobs import digest
-from benchmark.record import Record
-from benchmark.store import (
+from benchmark.layout import (
     ARTEFACTS,
     CONTEXTS,
     DIAGNOSTICS,
@@ -27,17 +26,13 @@ from benchmark.store import (
     REFERENCE_FOLDER,
     TUNING,
     VALID,
-    Context,
     context_name,
     failure_path,
-    read_context,
-    read_diagnostics,
-    read_failure,
-    read_plan,
-    read_record,
-    read_run,
     run_folder,
 )
+from benchmark.questions import Context
+from benchmark.record import Record
+from benchmark.store import read_context, read_diagnostics, read_failure, read_plan, read_record, read_run
 
 Weights = Mapping[str, set[str]]
 """By the key of a pre-training, the SHA-256 of the files that runs were started from."""

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.jobs import digest
+from benchmark.questions import Ranks
 from benchmark.record import Planned, Record
-from benchmark.store import Ranks, Run, list_runs, read_context, read_run, write_context, write_plan, write_run
+from benchmark.store import Run, list_runs, read_context, read_run, write_context, write_plan, write_run
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = ROOT / "results" / "reference"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from benchmark.jobs import Cut, Job, digest, questions_of
+from benchmark.questions import Context, Ranks
 from benchmark.record import (
     Cost,
     Epoch,
@@ -28,7 +29,7 @@ from benchmark.record import (
 from benchmark.report.build import build
 from benchmark.report.stored import stored
 from benchmark.report.tables import Leaderboard
-from benchmark.store import Context, Ranks, write_context, write_run
+from benchmark.store import write_context, write_run
 
 USERS, ITEMS = 6, 60
 CREATED = "2026-01-02T03:04:05Z"

@@ -10,11 +10,12 @@ from results_tree import board_of, make_job, planned, store_run
 
 from benchmark.jobs import digest
 from benchmark.metrics import per_user
+from benchmark.questions import Context
 from benchmark.record import Listed, Role
 from benchmark.report import wording
 from benchmark.report.tables import Row, Table
 from benchmark.significance import bootstrap, paired_t
-from benchmark.store import Context, write_context, write_plan
+from benchmark.store import write_context, write_plan
 
 N = 400
 FIRST = np.zeros(N, int)

@@ -32,10 +32,11 @@ from benchmark.errors import InputError
 from benchmark.method import Material, registry
 from benchmark.place import Place
 from benchmark.plan import Task, jobs_of, task_of
+from benchmark.questions import Ranks
 from benchmark.record import TargetInfo
 from benchmark.runner import Facts, run_job
 from benchmark.splits import Split, leave_one_out
-from benchmark.store import Ranks, Run, find, read_run
+from benchmark.store import Run, find, read_run
 from benchmark.suite import Suite
 from benchmark.testing import scores, toy_domain
 

@@ -11,10 +11,11 @@ import pytest
 from results_tree import make_job, store_run
 
 from benchmark.jobs import digest
+from benchmark.questions import Context
 from benchmark.report.groups import render_slices
 from benchmark.report.stored import stored
 from benchmark.slices import COLD, TRAIN_COUNT, by_group, slices_of
-from benchmark.store import Context, write_context
+from benchmark.store import write_context
 
 # Two users whose item was trained on never, two three times and two thirty times.
 COUNTS = np.array([0, 0, 3, 3, 30, 30], np.int32)

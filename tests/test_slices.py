@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from benchmark.questions import Context
 from benchmark.significance import paired_t
 from benchmark.slices import COLD, HISTORY, TRAIN_COUNT, Slicing, by_group, relative_gain, slices_of
-from benchmark.store import Context
 
 
 def context(train_count: list[int], history: list[int]) -> Context:

@@ -34,6 +34,7 @@ from safetensors.numpy import save_file
 from benchmark import store
 from benchmark.errors import InputError
 from benchmark.jobs import digest
+from benchmark.layout import slug
 from benchmark.store import (
     find,
     finished,
@@ -42,7 +43,6 @@ from benchmark.store import (
     read_failures,
     read_plan,
     read_run,
-    slug,
     write_failure,
     write_plan,
     write_run,

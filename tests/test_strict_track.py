@@ -41,11 +41,12 @@ from benchmark.jobs import Cut
 from benchmark.method import Material, Method, NoConfig
 from benchmark.place import Place as RunPlace
 from benchmark.plan import Task
+from benchmark.questions import Ranks
 from benchmark.report.compare import compare
 from benchmark.report.leaderboard import render_terminal, write_report
 from benchmark.report.verdict import render
 from benchmark.runner import Facts, make_artefact, run_job
-from benchmark.store import Ranks, list_runs, read_context, read_diagnostics, read_run, read_valid, write_run
+from benchmark.store import list_runs, read_context, read_diagnostics, read_run, read_valid, write_run
 from benchmark.verify import verify
 
 pytestmark = pytest.mark.usefixtures("undrawn")

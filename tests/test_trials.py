@@ -25,15 +25,17 @@ from test_campaign import Done, Place
 
 from benchmark import trials
 from benchmark.errors import InputError
+from benchmark.layout import RANKS
 from benchmark.method import registry
 from benchmark.precision import own_first, resolve_precision
+from benchmark.questions import Ranks
 from benchmark.record import Planned, Tuning
 from benchmark.report.export import render_json
 from benchmark.report.latex import render_tables
 from benchmark.report.leaderboard import render_terminal
 from benchmark.report.markdown import render_markdown
 from benchmark.report.tables import Leaderboard, Row
-from benchmark.store import RANKS, Ranks, list_runs, read_run, write_plan, write_run
+from benchmark.store import list_runs, read_run, write_plan, write_run
 from benchmark.trials import LEARNING_RATES, Trial, TunedRow, choose, edge, order, shortfall, value
 from benchmark.tuning import space_of
 from benchmark.verify import verify

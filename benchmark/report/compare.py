@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import InputError, unknown
+from benchmark.layout import REFERENCE_FOLDER
 from benchmark.metrics import METRICS, PRIMARY
+from benchmark.questions import Context
 from benchmark.report.stored import Outcome, Stored, rows_of, seed_values, stored
 from benchmark.report.tables import label_of
 from benchmark.report.wording import titled
 from benchmark.significance import Paired, bootstrap, paired_t, sign_flip
 from benchmark.slices import slices_of
-from benchmark.store import REFERENCE_FOLDER, Context
 from benchmark.trials import SUFFIX
 
 _EQUAL = 1e-9

@@ -18,10 +18,10 @@ import io
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+from benchmark.layout import slug
 from benchmark.metrics import METRICS, PRIMARY
 from benchmark.report import printed, wording
 from benchmark.report.tables import LEVEL, REFERENCE, Leaderboard, Row, Table
-from benchmark.store import slug
 
 _NEEDS = "% needs \\usepackage{booktabs, graphicx}"
 _STYLES = {"best": r"\textbf{%s}", "second": r"\underline{%s}", "": "%s"}

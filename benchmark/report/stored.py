@@ -14,25 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark import trials
-from benchmark.errors import IncompatibleRuns, InputError, unknown
+from benchmark.errors import IncompatibleRuns, InputError, unknown, without_folders
 from benchmark.forecast import Forecast, Size
 from benchmark.jobs import Job, share_of_users
+from benchmark.layout import REFERENCE_FOLDER, suite_folder
 from benchmark.metrics import METRICS, per_user
+from benchmark.questions import Context
 from benchmark.record import Failure, Listed, Planned, Record
 from benchmark.report.tables import CONTROL, REFERENCE, Gap, Unrun
-from benchmark.store import (
-    REFERENCE_FOLDER,
-    Context,
-    finished,
-    list_runs,
-    read_context,
-    read_failures,
-    read_plan,
-    read_record,
-    read_run,
-    suite_folder,
-    without_folders,
-)
+from benchmark.store import finished, list_runs, read_context, read_failures, read_plan, read_record, read_run
 from benchmark.trials import TunedRow
 
 Label = tuple[str, str, str]

@@ -53,23 +53,23 @@ from benchmark.formats import (
 )
 from benchmark.formats.interactions import LATEST
 from benchmark.jobs import Job
+from benchmark.layout import slug
 from benchmark.prepare.amazon2018 import prepare_amazon2018
 from benchmark.prepare.online_retail import prepare_online_retail
 from benchmark.prepare.prepared import Prepared, domain_folder, examine, key_of, remember
+from benchmark.questions import Context
 from benchmark.record import Failure, Listed, Plan, Record
 from benchmark.report.compare import TargetComparison, compare
 from benchmark.report.export import render_json
 from benchmark.report.schema import read_leaderboard
 from benchmark.report.tables import Leaderboard
 from benchmark.store import (
-    Context,
     Run,
     read_context,
     read_diagnostics,
     read_failures,
     read_plan,
     read_run,
-    slug,
     write_failure,
     write_plan,
 )
