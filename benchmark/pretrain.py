@@ -23,6 +23,7 @@ from torch import Tensor
 
 from benchmark import parallel
 from benchmark.batches import check_trainable, training_batches
+from benchmark.checkpoint import load_tensors, optimizer_tensors, restore_optimizer, save_tensors
 from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError
 from benchmark.files import sweep
@@ -31,14 +32,7 @@ from benchmark.layout import ARTEFACTS
 from benchmark.machine import peak_memory_mb, reset_peak_memory
 from benchmark.method import Pretrainer, PretrainingFamily, configure
 from benchmark.precision import resolve_precision
-from benchmark.train import (
-    adam,
-    load_tensors,
-    optimizer_tensors,
-    restore_optimizer,
-    run_epoch,
-    save_tensors,
-)
+from benchmark.train import adam, run_epoch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ import torch
 
 from benchmark import controls, parallel, pretrain, store
 from benchmark.batches import MAX_LENGTH
+from benchmark.checkpoint import Spent
 from benchmark.claims import RUNNING, claim
 from benchmark.diagnose import Examined, Texts, diagnose
 from benchmark.diagnostics import Diagnostics
@@ -49,7 +50,7 @@ from benchmark.record import (
     utc,
 )
 from benchmark.splits import Split, some_users
-from benchmark.train import Spent, Trained, Training, refit, train
+from benchmark.train import Trained, Training, refit, train
 
 
 @dataclass(frozen=True, kw_only=True)

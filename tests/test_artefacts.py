@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from test_campaign import ROOT, Done, Place, assert_refused
 
+from benchmark.checkpoint import load_tensors
 from benchmark.execute import Failed, facts_key
 from benchmark.place import Place as RunPlace
 from benchmark.plan import Task
 from benchmark.runner import Facts, run_job
 from benchmark.store import list_runs, read_run
-from benchmark.train import load_tensors
 
 ROWS: dict[str, Any] = {
     "sources": ["demo-kitchen", "demo-toys"],

@@ -16,10 +16,10 @@ from results_tree import make_job, make_key, store_run
 from test_campaign import CARD, INTER, ITEM, Place
 from test_kills import PATH, WITHOUT_FIGURES, stored_bytes
 
-from benchmark import files, train
+from benchmark import checkpoint, files
+from benchmark.checkpoint import load_tensors, save_tensors
 from benchmark.files import sweep, write_text
 from benchmark.store import damage, find_whole, finished, list_runs, read_failures
-from benchmark.train import load_tensors, save_tensors
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -156,7 +156,7 @@ def test_what_is_there_stays_when_writing_fails(call: str, tmp_path: Path, monke
 def test_what_can_not_be_written_is_an_error_of_the_system(tmp_path: Path) -> None:
     (tmp_path / "tensors").mkdir()
     with pytest.raises(OSError, match="tensors"):
-        train.save_tensors(tmp_path / "tensors", {"a": torch.ones(3)}, {})
+        checkpoint.save_tensors(tmp_path / "tensors", {"a": torch.ones(3)}, {})
 
 
 def test_only_what_a_broken_write_left_is_swept(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from test_campaign import ROOT, Place
 
-from benchmark.train import load_tensors
+from benchmark.checkpoint import load_tensors
 from benchmark.verify import verify
 
 TINY: dict[str, Any] = {

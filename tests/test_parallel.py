@@ -12,8 +12,8 @@ import torch
 from side_by_side import CASES, SPEC, Spy, make, notes, taught, tensors
 
 from benchmark import parallel
+from benchmark.checkpoint import load_tensors
 from benchmark.errors import InputError
-from benchmark.train import load_tensors
 
 torch.set_num_threads(1)
 

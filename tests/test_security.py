@@ -21,7 +21,7 @@ import yaml
 from results_tree import make_job, make_key, planned, store_context, store_run
 from safetensors.torch import save_file
 
-from benchmark import cli, encode, files, pretrain, store, strict, train
+from benchmark import checkpoint, cli, encode, files, pretrain, store, strict
 from benchmark.cards import load_card
 from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError
@@ -550,7 +550,7 @@ def test_an_encoder_cache_that_lies_is_made_again(tmp_path: Path, content: bytes
 def test_weights_whose_description_is_none_are_refused(tmp_path: Path, about: str) -> None:
     path = tmp_path / "UniSRec-1-0.safetensors"
     save_file({"w": torch.zeros(2)}, path, metadata={"about": about})
-    assert train.load_tensors(path) is None
+    assert checkpoint.load_tensors(path) is None
     with pytest.raises(InputError, match="not the pre-trained weights of key"):
         pretrain.load(path, "0" * 64)
     results = tmp_path / "results"
@@ -560,14 +560,14 @@ def test_weights_whose_description_is_none_are_refused(tmp_path: Path, about: st
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
-    train.save_tensors(tmp_path / "a.safetensors", {"w": torch.tensor([torch.nan])}, {"key": "k"})
+    checkpoint.save_tensors(tmp_path / "a.safetensors", {"w": torch.tensor([torch.nan])}, {"key": "k"})
     with pytest.raises(InputError, match="not finite"):
         pretrain.load(tmp_path / "a.safetensors", "k")
 
 
 def test_an_artefact_without_its_key_is_a_problem_not_a_traceback(tmp_path: Path) -> None:
     folder = tmp_path / "small" / "artefacts"
-    train.save_tensors(folder / "x-1-0.safetensors", {"w": torch.zeros(1)}, {"key_parts": {}})
+    checkpoint.save_tensors(folder / "x-1-0.safetensors", {"w": torch.zeros(1)}, {"key_parts": {}})
     assert any("not an artefact" in problem for problem in verify(tmp_path))
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from benchmark import source_text
 from benchmark.batches import Batch
+from benchmark.checkpoint import load_tensors
 from benchmark.encode import Encoded, sha256_of_matrix
 from benchmark.errors import InputError
 from benchmark.groundwork import provenances
@@ -20,7 +21,7 @@ from benchmark.jobs import Pretraining
 from benchmark.method import Pretrainer, PretrainingFamily, registry
 from benchmark.place import Place
 from benchmark.plan import artefact_of
-from benchmark.pretrain import key_parts, load_tensors, merge, pretrain
+from benchmark.pretrain import key_parts, merge, pretrain
 from benchmark.runner import make_artefact
 from benchmark.source_text import joined
 from benchmark.testing import toy_domain

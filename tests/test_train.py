@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from baselines.sasrec import SASRec
 from benchmark.batches import PADDING, Batch
+from benchmark.checkpoint import load_tensors, save_tensors
 from benchmark.domain import Domain, Sequences
 from benchmark.errors import InputError
 from benchmark.layers import Sizes
@@ -21,7 +22,7 @@ from benchmark.method import Material, Model, Phase, Trainable, configure, regis
 from benchmark.rank import NotFinite, rank
 from benchmark.splits import HeldOut, Split, leave_one_out
 from benchmark.testing import TEXT_WIDTH, Subject, toy_domain, toy_text
-from benchmark.train import Trained, Training, load_tensors, refit, save_tensors, train
+from benchmark.train import Trained, Training, refit, train
 
 torch.set_num_threads(1)
 

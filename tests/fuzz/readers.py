@@ -39,6 +39,7 @@ from results_tree import (
 
 from benchmark import encode, pretrain, trials
 from benchmark.cards import Card, load_card
+from benchmark.checkpoint import Checkpoint, optimizer_tensors, save_tensors
 from benchmark.diagnostics import BINS, Case, Diagnostics, Histogram, ItemCosines, Nearness, Neighbour, SourceNearness
 from benchmark.domain import Domain, Sequences
 from benchmark.files import write_model
@@ -74,7 +75,7 @@ from benchmark.store import (
     write_plan,
 )
 from benchmark.suite import Suite, load_suite
-from benchmark.train import _Checkpoint, adam, optimizer_tensors, save_tensors
+from benchmark.train import adam
 from benchmark.trials import Trial, TunedRow, Tuning
 from benchmark.verify import verify
 
@@ -510,10 +511,10 @@ def _checkpoint() -> Files:
     return _folder_of(lambda folder: save_tensors(folder / "c.safetensors", tensors, about))
 
 
-def _resume(folder: Path) -> tuple[torch.nn.Module, _Checkpoint]:
+def _resume(folder: Path) -> tuple[torch.nn.Module, Checkpoint]:
     """Go on from a checkpoint as `benchmark.train.train` does: what is damaged is not used."""
     model = _model()
-    state = _Checkpoint(folder / "c.safetensors", model, lambda line: None)
+    state = Checkpoint(folder / "c.safetensors", model, lambda line: None)
     if "best_epoch" in state.about:
         state.restore(model, optimizer := adam(model, 0.01))
         model(torch.ones(1, 2)).sum().backward()
@@ -522,7 +523,7 @@ def _resume(folder: Path) -> tuple[torch.nn.Module, _Checkpoint]:
     return model, state
 
 
-def _check_resumed(found: tuple[torch.nn.Module, _Checkpoint]) -> None:
+def _check_resumed(found: tuple[torch.nn.Module, Checkpoint]) -> None:
     model, state = found
     assert {name: tuple(value.shape) for name, value in model.state_dict().items()} == {"weight": (1, 2), "bias": (1,)}
     assert state.earlier.wall_seconds >= 0
