@@ -5,6 +5,7 @@ from baselines import (
     bert4rec_recbole1,
     ccdr,
     counts,
+    ease,
     fdsa,
     recbole,
     recguru,
@@ -21,6 +22,7 @@ from baselines import (
 METHODS = (
     *counts.METHODS,
     *text_knn.METHODS,
+    *ease.METHODS,
     *sasrec.METHODS,
     *sasrec_text.METHODS,
     *bert4rec.METHODS,
