@@ -57,8 +57,8 @@ class EASE:
         if self.n_items > MOST_ITEMS:
             gigabytes = 24e-9 * self.n_items**2
             raise InputError(
-                f"EASE inverts a matrix of items by items, for {self.n_items:,} items {gigabytes:,.0f} GB; it is for at "
-                f"most {MOST_ITEMS:,}: leave it out with --methods"
+                f"EASE inverts a matrix of items by items, for {self.n_items:,} items {gigabytes:,.0f} GB; it is for "
+                f"at most {MOST_ITEMS:,}: leave it out with --methods"
             )
         x_UN = taken(material.train, self.n_items).astype(np.float64)
         together_NN = torch.from_numpy((x_UN.T @ x_UN).toarray())
