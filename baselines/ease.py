@@ -21,7 +21,7 @@ from benchmark.errors import InputError
 from benchmark.method import Material, Method, check_ranges
 
 MOST_ITEMS = 30_000
-"""Three matrices of as many rows and columns in float64 take 20 GB."""
+"""Three matrices of as many rows and columns in float64 take 22 GB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def taken(sequences: Sequences, n_items: int, last: int | None = None) -> sp.csr
 
 
 class EASE:
-    """Scores x B, where B minimises |X - X B|^2 + l2 |B|^2 with a diagonal of zeros (equations 1, 2 and 8).
+    """Scores x B, where B minimises |X - X B|^2 + l2 |B|^2 with a diagonal of zeros (Steck 2019).
 
     X: users of the training part by items, x: the items of a history, zeros and ones. No item speaks for itself, so
     those of the history are seldom on top. Raises InputError for more than `MOST_ITEMS` items.

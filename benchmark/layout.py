@@ -13,8 +13,8 @@
     results/<suite>+trials/                                             runs that tuning tried: `benchmark.trials`
     results/reference/                                                  a results folder that runs are checked against
 
-A folder that exists is a run that is done. Folder names carry the first
-12 digits of the key. Nothing is pickled, and no raw id of a user or an item is written.
+A folder that exists is a run that is done. Folder names carry the first 12 digits of the key. Nothing is pickled, and
+no raw id of a user or an item is written.
 
 ``ranks.parquet`` has a line a user, with the ranks for validation and for test. In the strict track it has a line a
 question for test, and ``valid.parquet`` one a question for validation, which are of other users and other in number.
