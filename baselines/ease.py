@@ -36,8 +36,7 @@ class EASEConfig:
 def taken(sequences: Sequences, n_items: int, last: int | None = None) -> sp.csr_matrix:
     """Which items each sequence has among its last ``last`` (by default all): zeros and ones, float32 [U, N]."""
     user = np.repeat(np.arange(len(sequences)), sequences.lengths)
-    from_end = sequences.offsets[1:][user] - np.arange(len(user))
-    kept = np.ones(len(user), bool) if last is None else from_end <= last
+    kept = np.ones(len(user), bool) if last is None else sequences.among_last(last)
     shape = (len(sequences), n_items)
     counts = sp.csr_matrix((np.ones(kept.sum(), np.float32), (user[kept], sequences.items[kept])), shape)
     counts.sum_duplicates()

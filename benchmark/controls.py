@@ -100,8 +100,7 @@ def shuffled(sequences: Sequences, draw: int, last: int | None = None) -> Sequen
     """The last ``last`` items of each sequence (all of them by default) in an order that ``draw`` decides."""
     user = np.repeat(np.arange(len(sequences)), sequences.lengths)
     place = np.arange(len(sequences.items), dtype=np.uint64)
-    from_end = sequences.offsets[1:][user] - np.arange(len(user))
-    moved = np.ones(len(user), bool) if last is None else from_end <= last
+    moved = np.ones(len(user), bool) if last is None else sequences.among_last(last)
     key = np.where(moved, np.random.PCG64(draw).random_raw(len(user)), place)
     return Sequences(sequences.items[np.lexsort((key, moved, user))], sequences.offsets)
 

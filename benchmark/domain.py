@@ -86,6 +86,10 @@ class Sequences:
         """The n-th item from the end of each sequence (1 = last), int32 [n_users]."""
         return self.items[self.offsets[1:] - n]
 
+    def among_last(self, n: int) -> NDArray[np.bool_]:
+        """For each of the items, whether it is one of the last ``n`` of its sequence, bool [n_interactions]."""
+        return np.repeat(self.offsets[1:], self.lengths) - np.arange(len(self.items)) <= n
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Domain:
